@@ -1,0 +1,50 @@
+"""Named places at which a test may kill the process, to prove that kill -9 is harmless.
+
+`STACKWATCH_FAILPOINT=name` kills at the first passage, `name:3` at the third. Unset in
+production: `reach` then costs one dictionary look-up.
+"""
+
+import os
+import signal
+from typing import Final
+
+FAILPOINTS: Final = (
+    "worker.started",
+    "convert.planned",
+    "convert.slab_written",
+    "convert.engine_done",
+    "verify.done",
+    "publish.before_fsync",
+    "publish.before_rename",
+    "publish.after_rename",
+    "publish.after_parent_fsync",
+    "ledger.before_claim_commit",
+    "ledger.after_claim_commit",
+    "ledger.before_publish_commit",
+    "ledger.after_publish_commit",
+    "daemon.job_queued",
+    "daemon.worker_started",
+    "daemon.result_received",
+)
+
+_passages: dict[str, int] = {}
+
+
+def reach(name: str) -> None:
+    """Die by SIGKILL here if the environment asks for it.
+
+    Parameters
+    ----------
+    name : str
+        One of `FAILPOINTS`.
+    """
+    wanted = os.environ.get("STACKWATCH_FAILPOINT")
+    if not wanted:
+        return
+    assert name in FAILPOINTS, name
+    target, _, count = wanted.partition(":")
+    if target != name:
+        return
+    _passages[name] = _passages.get(name, 0) + 1
+    if _passages[name] >= int(count or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

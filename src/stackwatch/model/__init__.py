@@ -1,0 +1,1 @@
+"""Values only: frozen records without I/O and without logging."""

@@ -1,0 +1,72 @@
+"""Acquisitions: what lies in a drop folder, and how it is recognised again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def show_path(path: str | Path) -> str:
+    r"""Return a path for people, logs and JSON: bytes that are no UTF-8 become `\xNN`.
+
+    Examples
+    --------
+    >>> show_path("bad\udcff.tif")
+    'bad\\xff.tif'
+    """
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FileEntry:
+    """One regular file of an acquisition.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the acquisition's root, `/` between parts, undecodable bytes as surrogates
+        (`os.fsencode` gives the bytes back).
+    size : int
+        Bytes.
+    mtime_ns, ctime_ns : int
+    inode : int
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int = 0
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something in the folder that is never read: a symlink, a pipe, a device, an unreadable folder."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A typed, sorted snapshot of an acquisition's files.
+
+    Attributes
+    ----------
+    root : Path
+        Absolute path of the acquisition: a folder, or the drop folder itself for loose files.
+    entries : tuple of FileEntry
+        Sorted by path. Ignored names (junk, temporary files) are not in it.
+    refusals : tuple of Refusal
+        What was left out because it may not be followed or read.
+    ignored : tuple of str
+        Relative paths that an ignore pattern left out; for evidence only.
+    """
+
+    root: Path
+    entries: tuple[FileEntry, ...]
+    refusals: tuple[Refusal, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def total_bytes(self) -> int:
+        """Return the size of all files together, in bytes."""
+        return sum(entry.size for entry in self.entries)

@@ -1,0 +1,136 @@
+"""What a conversion may be told: small frozen records, one for each floor that reads them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stackwatch.model.geometry import PartialVoxelSize, Vec3
+from stackwatch.model.voxels import Category
+
+Interpolation = Literal["default", "median", "mean", "mode", "nearest", "min", "max"]
+Codec = Literal["auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip"]
+VerifyMode = Literal["sample", "full", "off"]
+StoreFormat = Literal["zarr3"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRule:
+    """What one layer is called and what it holds: `match` is a glob on the layer's own name."""
+
+    match: str
+    name: str | None = None
+    category: Category | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutOptions:
+    """How a folder may be read.
+
+    Attributes
+    ----------
+    layout : str
+        Name of a rule to use without asking the others, or `auto`.
+    missing_slices : "park" | "black"
+    layer_name : str or None
+        Name of the only layer.
+    category : Category or None
+        Category of every layer that no rule names.
+    layer_rules : tuple of LayerRule
+        First match wins.
+    ignore : tuple of str
+        Glob patterns of paths that do not belong to the acquisition, beside the usual junk.
+    alpha : "park" | "drop"
+        What to do with an alpha channel that is not opaque everywhere.
+    cast : str or None
+        numpy dtype for voxel types WEBKNOSSOS does not take.
+    zip_max_ratio, zip_max_gib : float
+        Limits for archives.
+    max_gib : float
+        Largest declared size of one stack; beyond it the header is taken for damage.
+    """
+
+    layout: str = "auto"
+    missing_slices: Literal["park", "black"] = "park"
+    layer_name: str | None = None
+    category: Category | None = None
+    layer_rules: tuple[LayerRule, ...] = ()
+    ignore: tuple[str, ...] = ()
+    alpha: Literal["park", "drop"] = "park"
+    cast: str | None = None
+    zip_max_ratio: float = 200.0
+    zip_max_gib: float = 1024.0
+    max_gib: float = 262144.0
+
+
+@dataclass(frozen=True, slots=True)
+class VoxelSizeOptions:
+    """What settings say of the voxel size.
+
+    Attributes
+    ----------
+    voxel_size_nm : PartialVoxelSize
+        From the settings or the command line.
+    prefer : "files-first" | "settings"
+    is_flag : bool
+        Whether it came from the command line, which wins over everything.
+    """
+
+    voxel_size_nm: PartialVoxelSize = PartialVoxelSize()
+    prefer: Literal["files-first", "settings"] = "files-first"
+    is_flag: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How a dataset is written.
+
+    Attributes
+    ----------
+    format : StoreFormat
+    chunk_vx : int
+        Edge of a chunk in voxels, a power of two.
+    shard_vx : Vec3 or None
+        Largest shard in voxels; None takes 4096, 4096, one slab.
+    codec : Codec
+        `auto` chooses by voxel type and category.
+    """
+
+    format: StoreFormat = "zarr3"
+    chunk_vx: int = 32
+    shard_vx: Vec3 | None = None
+    codec: Codec = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class MagOptions:
+    """Which mags, and how they are made."""
+
+    interpolation: Interpolation = "default"
+    max_mag: int | None = None
+    downsample: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceOptions:
+    """What a conversion may use: None takes the machine's default."""
+
+    threads: int | None = None
+    memory_gib: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertOptions:
+    """Everything one conversion is told.
+
+    Attributes
+    ----------
+    dataset_name : str or None
+        Name in the dataset's properties; None takes the target directory's name.
+    """
+
+    dataset_name: str | None = None
+    layout: LayoutOptions = field(default_factory=LayoutOptions)
+    voxel_size: VoxelSizeOptions = field(default_factory=VoxelSizeOptions)
+    store: StoreOptions = field(default_factory=StoreOptions)
+    mags: MagOptions = field(default_factory=MagOptions)
+    resources: ResourceOptions = field(default_factory=ResourceOptions)
+    verify: VerifyMode = "sample"

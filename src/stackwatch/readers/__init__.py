@@ -1,0 +1,1 @@
+"""A file becomes slices: one format, one module."""

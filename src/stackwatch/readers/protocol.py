@@ -1,0 +1,106 @@
+"""The ports of this floor: what a reader is, and what the engine pulls slices from."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Protocol
+
+from numpy.typing import NDArray
+
+from stackwatch.model.image import ImageInfo
+
+
+class SliceReader(Protocol):
+    """One opened image file. Not shared between threads; closed by its opener."""
+
+    @property
+    def info(self) -> ImageInfo:
+        """What the headers tell."""
+        ...
+
+    def read_plane(self, t: int, c: int, z: int, rows: tuple[int, int]) -> NDArray[Any]:
+        """Return rows of one plane as they lie in the file, before any treatment.
+
+        Parameters
+        ----------
+        t, c, z : int
+            Indices within `info`'s extents.
+        rows : (int, int)
+            First row and the row after the last, *in the file's own orientation*. Readers without
+            `info.can_read_rows` are only asked for all rows.
+
+        Returns
+        -------
+        array, shape (rows, x) or (rows, x, samples), native byte order. May be a view that is only
+        valid until the next call or `close`.
+
+        Raises
+        ------
+        CorruptSliceError
+            The plane is truncated or damaged; the caller passes it on.
+        """
+        ...
+
+    def palette_rgb(self) -> NDArray[Any] | None:
+        """Return the palette as uint8 of shape (n, 3), or None."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+
+class ReaderFactory(Protocol):
+    """A reader module's way in."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def recognises(self, head: bytes) -> bool:
+        """Tell from the first 512 bytes whether this reader understands the file."""
+        ...
+
+    def open(self, file: BinaryIO, name: str) -> SliceReader:
+        """Parse the headers of a seekable file.
+
+        Raises
+        ------
+        CorruptSliceError, UnsupportedFormatError
+        """
+        ...
+
+
+class SliceSource(Protocol):
+    """The ordered slices of one stream: what the engine reads. Safe to use from many threads.
+
+    One decode of a slice fills an array for every layer the stream feeds.
+    """
+
+    @property
+    def can_read_rows(self) -> bool:
+        """Whether reading some rows costs about their share of the whole slice."""
+        ...
+
+    @property
+    def decode_bytes(self) -> int:
+        """Memory that one call of `read_slice_into` needs beside `outs`, in bytes, all rows read."""
+        ...
+
+    def iter_keys(self) -> Iterator[int]:
+        """Yield a key for each slice, in z order. May block while the microscope still writes."""
+        ...
+
+    def read_slice_into(
+        self, key: int, outs: Sequence[NDArray[Any]], rows: tuple[int, int]
+    ) -> None:
+        """Decode rows of one slice into the caller's arrays.
+
+        Parameters
+        ----------
+        key : int
+            From `iter_keys`.
+        outs : sequence of arrays
+            One for each layer of the stream, each of shape (rows, x) or (rows, x, 3), writable and
+            C-contiguous within a row; every voxel is written.
+        rows : (int, int)
+            First row and the row after the last.
+        """
+        ...
