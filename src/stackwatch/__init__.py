@@ -1,0 +1,3 @@
+"""stackwatch turns microscope acquisitions into WEBKNOSSOS datasets."""
+
+__version__ = "0.1.0"

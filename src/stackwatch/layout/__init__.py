@@ -1,0 +1,1 @@
+"""A listing becomes layers: which files, which slices, in which order."""

@@ -1,0 +1,1 @@
+"""The ledger: facts and transitions in SQLite, written by the daemon alone."""

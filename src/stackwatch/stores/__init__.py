@@ -1,0 +1,1 @@
+"""Slabs become bytes on disk, and a finished dataset becomes visible."""

@@ -1,0 +1,1 @@
+"""Events are hints, the scan is the truth."""
