@@ -1,0 +1,1 @@
+"""Building blocks for tests, demos and benchmarks; nothing outside them imports this package."""
