@@ -1,0 +1,292 @@
+"""What can be set: one frozen record for each section of the configuration file.
+
+`config.example.toml` explains every setting; a test keeps it equal to the defaults here.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stackwatch.model.geometry import PartialVoxelSize, Vec3
+from stackwatch.model.options import (
+    Codec,
+    ConvertOptions,
+    Interpolation,
+    LayerRule,
+    LayoutOptions,
+    MagOptions,
+    ResourceOptions,
+    StoreFormat,
+    StoreOptions,
+    VerifyMode,
+    VoxelSizeOptions,
+)
+from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES, Category
+from stackwatch.settings.machine import default_memory_gib, usable_cpus
+
+LOCAL_QUIET_GAP_S = 60.0
+"""Below 60 s a file written through memory mapping looks quiet while it is not."""
+NETWORK_QUIET_GAP_S = 300.0
+"""Network shares show sizes and times late, and events of other machines never."""
+
+
+def _refuse(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("stackwatch", "{sentence}", {"sentence": sentence})
+
+
+def _no_boolean(value: Any) -> Any:
+    """Keep `workers = true` from becoming 1."""
+    if isinstance(value, bool):
+        raise _refuse("must be a number")
+    return value
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise _refuse("must be an absolute path")
+    return path
+
+
+def _power_of_two(value: int) -> int:
+    if value < 1 or value & (value - 1):
+        raise _refuse("must be a power of two")
+    return value
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or "__" in name:
+        raise _refuse(
+            "must start with a letter or digit, hold only letters, digits, `-` and `_`, "
+            "and no `__` (it separates the parts of environment variables)"
+        )
+    return name
+
+
+def _dataset_name(template: str) -> str:
+    unknown = set(re.findall(r"\{([^{}]*)\}", template)) - {"acquisition", "folder"}
+    if unknown or "{acquisition}" not in template or re.sub(r"\{\w+\}", "", template).count("{"):
+        raise _refuse("must hold `{acquisition}`, and no other placeholder than `{folder}`")
+    return template
+
+
+def _dtype(name: str) -> str:
+    allowed = sorted({*COLOR_DTYPES, *SEGMENTATION_DTYPES})
+    if name not in allowed:
+        raise _refuse(f"must be one of {', '.join(allowed)}")
+    return name
+
+
+def _axes(value: Any) -> Any:
+    """Accept `[x, y, z]` or a table of the axes that are known, `{ z = 25 }`."""
+    if isinstance(value, list | tuple):
+        if len(value) != 3:
+            raise _refuse("must be [x, y, z], or a table such as { z = 25 }")
+        return dict(zip("xyz", value, strict=True))
+    return value
+
+
+def _box(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        if len(value) != 3:
+            raise _refuse("must be [x, y, z]")
+        return tuple(value)
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(_no_boolean)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+PowerOfTwo = Annotated[int, BeforeValidator(_no_boolean), AfterValidator(_power_of_two)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AxesSettings(_Section):
+    """Voxel size in nanometres, as far as it is known."""
+
+    x: Annotated[Number, Field(gt=0)] | None = None
+    y: Annotated[Number, Field(gt=0)] | None = None
+    z: Annotated[Number, Field(gt=0)] | None = None
+
+
+class LayerSettings(_Section):
+    """`[[folder.layer]]`: what one layer is called and what it holds."""
+
+    match: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1)] | None = None
+    category: Category | None = None
+
+
+class DaemonSettings(_Section):
+    """`[daemon]`: where the service keeps its state, and what it may use in all."""
+
+    state_dir: AbsolutePath = Path("/var/lib/stackwatch")
+    workers: Annotated[Count, Field(ge=1, le=64)] = 1
+    threads: Annotated[Count, Field(ge=1, le=1024)] | None = None
+    memory_gib: Annotated[Number, Field(gt=0)] | None = None
+
+    def job_resources(self) -> ResourceOptions:
+        """Return what one job may use: the totals, divided by the number of workers."""
+        threads = self.threads if self.threads is not None else usable_cpus()
+        memory_gib = self.memory_gib if self.memory_gib is not None else default_memory_gib()
+        return ResourceOptions(
+            threads=max(1, threads // self.workers), memory_gib=memory_gib / self.workers
+        )
+
+
+class LogsSettings(_Section):
+    """`[logs]`: how the service talks."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    file: AbsolutePath | None = None
+
+
+class FolderSettings(_Section):
+    """`[[folder]]`: one drop folder, where its datasets go, and how they are made."""
+
+    name: Annotated[str, AfterValidator(_folder_name)]
+    path: AbsolutePath
+    target: AbsolutePath
+    dataset_name: Annotated[str, AfterValidator(_dataset_name)] = "{acquisition}"
+    format: StoreFormat = "zarr3"
+    voxel_size_nm: Annotated[AxesSettings, BeforeValidator(_axes)] | None = None
+    voxel_size_from: Literal["files-first", "settings"] = "files-first"
+    quiet_gap_s: Annotated[Number, Field(gt=0)] | None = None
+    scan_interval_s: Annotated[Number, Field(gt=0)] = 30.0
+    watch: Literal["auto", "events", "poll"] = "auto"
+    acquisition_depth: Annotated[Count, Field(ge=1, le=16)] = 1
+    loose: Literal["group", "each", "park"] = "group"
+    ignore: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    incomplete_after_h: Annotated[Number, Field(gt=0)] = 12.0
+    on_change: Literal["version", "replace", "park"] = "version"
+    layout: str = "auto"
+    missing_slices: Literal["park", "black"] = "park"
+    layer_name: Annotated[str, Field(min_length=1)] | None = None
+    category: Category | None = None
+    layer: tuple[LayerSettings, ...] = ()
+    alpha: Literal["park", "drop"] = "park"
+    cast: Annotated[str, AfterValidator(_dtype)] | None = None
+    zip_max_ratio: Annotated[Number, Field(ge=1)] = 200.0
+    zip_max_gib: Annotated[Number, Field(gt=0)] = 1024.0
+    max_gib: Annotated[Number, Field(gt=0)] = 262144.0
+    chunk_vx: Annotated[PowerOfTwo, Field(ge=8, le=512)] = 32
+    shard_vx: Annotated[tuple[PowerOfTwo, PowerOfTwo, PowerOfTwo], BeforeValidator(_box)] | None = (
+        None
+    )
+    codec: Codec = "auto"
+    interpolation: Interpolation = "default"
+    max_mag: PowerOfTwo | None = None
+    downsample: bool = True
+    verify: VerifyMode = "sample"
+
+    @model_validator(mode="after")
+    def _shards_hold_whole_chunks(self) -> Self:
+        if self.shard_vx is not None and min(self.shard_vx) < self.chunk_vx:
+            raise _refuse(
+                f"shard_vx must be at least chunk_vx ({self.chunk_vx}) along every axis "
+                f"(is {list(self.shard_vx)})"
+            )
+        return self
+
+    def dataset_name_for(self, acquisition: str) -> str:
+        """Return the directory name of an acquisition's dataset, fit for WEBKNOSSOS.
+
+        Parameters
+        ----------
+        acquisition : str
+            Path of the acquisition relative to the drop folder.
+
+        Examples
+        --------
+        >>> folder = FolderSettings(name="em2", path=Path("/drop"), target=Path("/data"))
+        >>> folder.dataset_name_for("run 041/tile.tif")
+        'run_041_tile.tif'
+        """
+        named = self.dataset_name.replace("{folder}", self.name)
+        named = named.replace("{acquisition}", acquisition)
+        safe = re.sub(r"[^A-Za-z0-9_.-]", "_", named)
+        if safe.startswith("."):
+            safe = "_" + safe[1:]
+        return safe.ljust(3, "_")
+
+    def convert_options(self, resources: ResourceOptions | None = None) -> ConvertOptions:
+        """Return what a conversion of this folder's acquisitions is told.
+
+        Parameters
+        ----------
+        resources : ResourceOptions or None
+            `DaemonSettings.job_resources()` in the service; None leaves it to the conversion.
+        """
+        size = self.voxel_size_nm
+        return ConvertOptions(
+            layout=self._layout_options(),
+            voxel_size=VoxelSizeOptions(
+                voxel_size_nm=PartialVoxelSize(size.x, size.y, size.z)
+                if size is not None
+                else PartialVoxelSize(),
+                prefer=self.voxel_size_from,
+            ),
+            store=StoreOptions(
+                format=self.format,
+                chunk_vx=self.chunk_vx,
+                shard_vx=Vec3(*self.shard_vx) if self.shard_vx is not None else None,
+                codec=self.codec,
+            ),
+            mags=MagOptions(
+                interpolation=self.interpolation, max_mag=self.max_mag, downsample=self.downsample
+            ),
+            resources=resources or ResourceOptions(),
+            verify=self.verify,
+        )
+
+    def _layout_options(self) -> LayoutOptions:
+        return LayoutOptions(
+            layout=self.layout,
+            missing_slices=self.missing_slices,
+            layer_name=self.layer_name,
+            category=self.category,
+            layer_rules=tuple(LayerRule(r.match, r.name, r.category) for r in self.layer),
+            ignore=self.ignore,
+            alpha=self.alpha,
+            cast=self.cast,
+            zip_max_ratio=self.zip_max_ratio,
+            zip_max_gib=self.zip_max_gib,
+            max_gib=self.max_gib,
+        )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set.
+
+    The library's own environment source is switched off: it cannot address entries of a list and
+    lets misspelt variables pass. `settings.environment` and `settings.load` take its place.
+    """
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    daemon: DaemonSettings = DaemonSettings()
+    logs: LogsSettings = LogsSettings()
+    folder: tuple[FolderSettings, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller alone."""
+        return (init_settings,)
+
+    def folder_named(self, name: str) -> FolderSettings | None:
+        """Return the drop folder of that name, or None."""
+        return next((folder for folder in self.folder if folder.name == name), None)
