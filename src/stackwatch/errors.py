@@ -30,6 +30,7 @@
     ├── LedgerError
     │   ├── LedgerInUseError                     exit 69: another daemon
     │   ├── LedgerTooNewError                    exit 69: newer schema
+    │   ├── NoDaemonError                        exit 69: nobody listens
     │   └── IllegalTransitionError               a bug of ours; park and shout
     ├── DeliveryError
     │   ├── DeliveryUnavailableError             retry, backing off
@@ -335,6 +336,12 @@ class LedgerTooNewError(LedgerError):
     """The ledger was written by a newer stackwatch."""
 
     code = "ledger_too_new"
+
+
+class NoDaemonError(LedgerError):
+    """No daemon listens on this state directory."""
+
+    code = "no_daemon"
 
 
 class IllegalTransitionError(LedgerError):
