@@ -1,0 +1,247 @@
+"""Logs: names of events and keys, and one place that sets structlog up.
+
+`structlog` is imported late: a program that logs nothing does not pay for it.
+"""
+
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, MutableMapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+
+from stackwatch.model.acquisition import show_path
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+LogFormat = Literal["auto", "json", "console"]
+_LONGEST_TEXT: Final = 8000
+_LONGEST_LIST: Final = 50
+
+
+class Event(StrEnum):
+    """What happened: `noun.past_participle`, stable, no values inside."""
+
+    ACQUISITION_SEEN = "acquisition.seen"
+    ACQUISITION_SETTLED = "acquisition.settled"
+    ACQUISITION_CHANGED = "acquisition.changed"
+    ACQUISITION_IGNORED = "acquisition.ignored"
+    ACQUISITION_INCOMPLETE = "acquisition.incomplete"
+    ACQUISITION_VANISHED = "acquisition.vanished"
+    CONTROL_ANSWERED = "control.answered"
+    CONTROL_REFUSED = "control.refused"
+    DAEMON_STARTED = "daemon.started"
+    DAEMON_STOPPED = "daemon.stopped"
+    DAEMON_STOPPING = "daemon.stopping"
+    DATASET_PUBLISHED = "dataset.published"
+    DATASET_VERIFIED = "dataset.verified"
+    FOLDER_RECOVERED = "folder.recovered"
+    FOLDER_UNAVAILABLE = "folder.unavailable"
+    JOB_CLAIMED = "job.claimed"
+    JOB_FAILED = "job.failed"
+    JOB_PARKED = "job.parked"
+    JOB_QUEUED = "job.queued"
+    JOB_RECOVERED = "job.recovered"
+    JOB_SUCCEEDED = "job.succeeded"
+    JOB_SUPERSEDED = "job.superseded"
+    JOB_WAITING = "job.waiting"
+    LAYOUT_CLASSIFIED = "layout.classified"
+    LEDGER_MIGRATED = "ledger.migrated"
+    LIBRARY_WARNED = "library.warned"
+    MAG_WRITTEN = "mag.written"
+    SCAN_FAILED = "scan.failed"
+    SCAN_FINISHED = "scan.finished"
+    SETTINGS_WARNED = "settings.warned"
+    SLAB_WRITTEN = "slab.written"
+    STAGING_REMOVED = "staging.removed"
+    WATCH_DEGRADED = "watch.degraded"
+    WATCH_STARTED = "watch.started"
+    WORKER_STARTED = "worker.started"
+    WORKER_STOPPED = "worker.stopped"
+
+
+KEYS: Final = frozenset({
+    "acquisition", "acquisition_id", "attempt", "bytes_read", "bytes_written", "content_digest",
+    "datasets", "disposition", "error_code", "event", "exc_info", "exception", "files", "folder", "folders",
+    "generation", "hint", "job_id", "layer", "layout", "level", "logger", "mag", "message",
+    "mib_per_s", "path", "peak_mib", "pid", "reason", "retry_at_utc", "seconds", "shape_zyx",
+    "signal", "state", "timestamp", "total_bytes", "version", "voxels", "workers",
+})  # fmt: skip
+"""Every key a log line may carry: units in the name."""
+
+
+def logger(**bound: Any) -> "FilteringBoundLogger":  # JSON values
+    """Return a logger.
+
+    Parameters
+    ----------
+    **bound
+        Keys that each of its lines carries, such as `job_id`.
+    """
+    import structlog
+
+    log: FilteringBoundLogger = structlog.get_logger(**bound)
+    return log
+
+
+def configure_logs(
+    stream: TextIO,
+    log_format: LogFormat = "auto",
+    level: str = "info",
+    file: Path | None = None,
+) -> None:
+    """Set structlog and the standard library's logging up for this process.
+
+    Parameters
+    ----------
+    stream : text stream
+        stdout for `stackwatch run`, stderr for every other command.
+    log_format : "auto" | "json" | "console"
+        `auto` is `console` on a terminal and `json` elsewhere.
+    level : str
+        The lowest level shown.
+    file : Path or None
+        A file that gets every line as JSON too; it may be rotated by renaming.
+    """
+    import structlog
+
+    is_console = log_format == "console" or (log_format == "auto" and _is_terminal(stream))
+    number = logging.getLevelNamesMapping()[level.upper()]
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    processors: list[Any] = [  # structlog's own alias for a processor is not exported as a type
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        stamp,
+        make_plain,
+        *([_FileCopy(file)] if file is not None else []),
+        *([_drop_timestamp] if _journal_reads(stream) else []),
+        structlog.dev.ConsoleRenderer(colors=_wants_colour(stream)) if is_console else _render_json,
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *_names: _LineLogger(stream),
+        cache_logger_on_first_use=False,
+    )
+    _adopt_library_logs()
+
+
+def make_plain(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    r"""Turn every value into one that strict JSON can hold and the journal does not split.
+
+    Undecodable bytes of file names become `\xNN`, NaN and infinity become text, and long texts
+    and lists are cut. The keys everybody looks for come first.
+    """
+    first = [key for key in ("timestamp", "level", "event") if key in event]
+    rest = [key for key in event if key not in first]
+    return {show_path(str(key)): _plain(event[key]) for key in (*first, *rest)}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case dict():
+            return {show_path(str(key)): _plain(entry) for key, entry in value.items()}
+        case list() | tuple() | set() | frozenset():
+            entries = [_plain(entry) for entry in list(value)[:_LONGEST_LIST]]
+            left = len(value) - len(entries)
+            return [*entries, f"… and {left} more"] if left else entries
+        case _:
+            text = show_path(str(value))
+            return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
+
+
+def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _drop_timestamp(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event.pop("timestamp", None)
+    return event
+
+
+class _LineLogger:
+    """Writes lines; a reader that went away does not matter to us."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, message: str) -> None:
+        try:
+            with self._lock:
+                self._stream.write(message + "\n")
+                self._stream.flush()
+        except (OSError, ValueError):  # broken pipe, full disk, closed stream
+            return
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
+class _FileCopy:
+    """Appends each event to a file, opened anew for every line so that rotation just works."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, logger: object, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        line = _render_json(logger, method, event)
+        try:
+            with self._lock, self._path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError:  # the log on the stream is the one that counts
+            return event
+        return event
+
+
+class _LibraryHandler(logging.Handler):
+    """Passes what libraries say through the standard logging on as events of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = logger()
+        say: Callable[..., Any] = log.error if record.levelno >= logging.ERROR else log.warning
+        say(Event.LIBRARY_WARNED, logger=record.name, message=record.getMessage())
+
+
+def _adopt_library_logs() -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [_LibraryHandler(logging.WARNING)]
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _wants_colour(stream: TextIO) -> bool:
+    return _is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def _journal_reads(stream: TextIO) -> bool:
+    """Tell whether this very stream goes to systemd's journal, which has its own clock."""
+    wanted = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return wanted == f"{found.st_dev}:{found.st_ino}"
