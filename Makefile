@@ -1,0 +1,69 @@
+# Everything a person, a hook or a build server runs. Needs python3 (3.11), make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+INTEROP := .venv-interop
+INTEROP_READY := $(INTEROP)/.ready
+PIP := -m pip install --quiet --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix interop bench lock clean
+
+help:  ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Build the environment in .venv
+
+demo: $(READY)  ## Convert a small made-up acquisition and show what came of it
+	@$(BIN)/stackwatch demo $(ARGS)
+
+test: $(READY)  ## Run the tests (ARGS="-k name" narrows them)
+	@$(BIN)/python -m pytest -q -m "not interop" $(ARGS)
+
+check: $(READY)  ## Check style, types and the floors
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: $(READY)  ## Repair what ruff can repair by itself
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+interop: $(READY) $(INTEROP_READY)  ## Compare with the webknossos library (a large second environment)
+	@$(BIN)/python -m pytest -q -m interop tests/interop $(ARGS)
+
+bench: $(READY) $(INTEROP_READY)  ## Measure against the peer and the floors (minutes; ARGS="--size small")
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
+lock: $(READY)  ## Write requirements/*.txt anew after a change of dependencies
+	@$(BIN)/python requirements/lock.py --interop $(ARGS)
+
+clean:  ## Remove environments and caches
+	rm -rf $(VENV) $(INTEROP) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests benchmarks requirements -name __pycache__ -type d -exec rm -rf {} +
+
+# The stamps make a second run quick: an environment is built again when what it is built from changes.
+$(READY): requirements/dev.txt pyproject.toml
+	@$(call ensure_venv,$(VENV))
+	@echo "Installing the pinned packages into $(VENV) ..."
+	@$(BIN)/python $(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(INTEROP_READY): requirements/interop.txt
+	@$(call ensure_venv,$(INTEROP))
+	@echo "Installing the peer into $(INTEROP) (about 1.5 GB) ..."
+	@$(INTEROP)/bin/python $(PIP) --require-hashes --no-deps -r requirements/interop.txt
+	@touch $@
+
+define ensure_venv
+set -e; \
+command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) found. Install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+  echo "$$($(PYTHON) --version) found, but the pinned packages are for Python 3.11. Name one: make PYTHON=python3.11" >&2; exit 1; }; \
+test -x $(1)/bin/python || $(PYTHON) -m venv $(1) || { \
+  echo "python3 -m venv failed. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+endef
