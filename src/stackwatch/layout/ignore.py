@@ -1,0 +1,148 @@
+"""Which names do not belong to an acquisition: the usual junk, temporary files, and patterns.
+
+Standard library only: the scan process imports this module and nothing else of this floor.
+"""
+
+import fnmatch
+import re
+from collections.abc import Callable
+from typing import Final
+
+JUNK: Final[tuple[tuple[str, str], ...]] = (
+    (".*", "hidden: .DS_Store, ._* of macOS, .Trash*, .nfs*, and .stackwatch of our own"),
+    ("__MACOSX", "resource forks, put into archives by macOS"),
+    ("Thumbs.db", "thumbnails of Windows"),
+    ("ehthumbs*.db", "thumbnails of Windows"),
+    ("desktop.ini", "folder settings of Windows"),
+    ("$RECYCLE.BIN", "deleted files of Windows"),
+    ("System Volume Information", "bookkeeping of Windows"),
+    ("@eaDir", "thumbnails of Synology"),
+    ("@Recycle", "deleted files of QNAP"),
+    ("@Recently-Snapshot", "snapshots of QNAP"),
+    ("#recycle", "deleted files of Synology"),
+    ("#snapshot", "snapshots of Synology"),
+    ("lost+found", "pieces found by fsck"),
+    ("~$*", "lock files of office programs"),
+    ("*~", "copies kept by editors"),
+)
+"""Names left out wherever they occur, as file or folder, in any case of letters."""
+
+TEMPORARY: Final[tuple[tuple[str, str], ...]] = (
+    ("*.part", "unfinished download of Firefox, wget, KDE and others"),
+    ("*.partial", "unfinished download"),
+    ("*.crdownload", "unfinished download of Chrome"),
+    ("*.download", "unfinished download of Safari"),
+    ("*.filepart", "unfinished transfer of WinSCP"),
+    ("*.aria2", "unfinished download of aria2"),
+    ("*.tmp", "written by a program that has not finished"),
+    ("*.temp", "written by a program that has not finished"),
+    ("*.sb-????????-??????", "safe save of macOS"),
+)
+"""Names of files that somebody is still writing, or has given up."""
+
+_RSYNC: Final = re.compile(r"\.(?P<name>.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+"""rsync writes `name` as `.name.XXXXXX` and renames it when it is whole."""
+
+Matcher = Callable[[str], str]
+"""From a relative path to the pattern that leaves it out, or an empty string."""
+
+
+def _translate(patterns: tuple[str, ...]) -> list[tuple[str, re.Pattern[str]]]:
+    return [
+        (pattern, re.compile(fnmatch.translate(pattern), re.IGNORECASE)) for pattern in patterns
+    ]
+
+
+_USUAL: Final = _translate(tuple(pattern for pattern, _ in TEMPORARY + JUNK))
+_USUAL_AT_ONCE: Final = re.compile(
+    "|".join(compiled.pattern for _, compiled in _USUAL), re.IGNORECASE
+)
+
+
+def is_junk(name: str) -> bool:
+    """Tell whether the name of a file or folder is usual junk, or temporary.
+
+    Parameters
+    ----------
+    name : str
+        One part of a path.
+
+    Examples
+    --------
+    >>> [name for name in ("._a.tif", "thumbs.db", "a.tif.part", "a.tif") if is_junk(name)]
+    ['._a.tif', 'thumbs.db', 'a.tif.part']
+    """
+    return _USUAL_AT_ONCE.match(name) is not None
+
+
+def finished_name(name: str) -> str:
+    """Return the name a temporary file will have when it is whole; empty if it is not temporary.
+
+    Parameters
+    ----------
+    name : str
+        One part of a path.
+
+    Examples
+    --------
+    >>> finished_name("img_3.tif.part"), finished_name(".img_3.tif.x7Hs2q"), finished_name("a.tif")
+    ('img_3.tif', 'img_3.tif', '')
+    """
+    lower = name.lower()
+    for pattern, _ in TEMPORARY:
+        if fnmatch.fnmatchcase(lower, pattern.lower()):
+            return name[: name.rindex(".")]
+    rsync = _RSYNC.match(name)
+    return rsync["name"] if rsync else ""
+
+
+def compile_ignore(patterns: tuple[str, ...] = ()) -> Matcher:
+    """Return a matcher for the usual junk, temporary names, and the `ignore` setting.
+
+    A pattern is a shell glob (`*`, `?`, `[…]`), matched with the case of letters as written:
+
+    - without a slash it is compared with every part of the path (`preview*`, `*.jpg`);
+    - with a slash in it, with the whole relative path and every folder above (`raw/old/*`);
+    - with a slash at its end, with folders only (`previews/`).
+
+    Parameters
+    ----------
+    patterns : tuple of str
+
+    Returns
+    -------
+    Matcher
+        Takes a path relative to the acquisition (a folder's path ends in `/`) and returns the
+        pattern that leaves it out, or an empty string.
+
+    Examples
+    --------
+    >>> matcher = compile_ignore(("previews/", "*.jpg"))
+    >>> matcher("previews/a.tif"), matcher("a.jpg"), matcher("a.tif"), matcher("Thumbs.db")
+    ('previews/', '*.jpg', '', 'Thumbs.db')
+    """
+    own = [(pattern, *_compile_own(pattern)) for pattern in patterns if pattern.strip("/")]
+
+    def matched_by(path: str) -> str:
+        parts = path.rstrip("/").split("/")
+        for part in parts:
+            if is_junk(part):
+                return next(pattern for pattern, compiled in _USUAL if compiled.match(part))
+        folders = parts if path.endswith("/") else parts[:-1]
+        for pattern, compiled, is_anchored, is_for_folders in own:
+            candidates = folders if is_for_folders else parts
+            if is_anchored:
+                candidates = ["/".join(parts[: i + 1]) for i in range(len(candidates))]
+            if any(compiled.match(candidate) for candidate in candidates):
+                return pattern
+        return ""
+
+    return matched_by
+
+
+def _compile_own(pattern: str) -> tuple[re.Pattern[str], bool, bool]:
+    """Return the compiled pattern, whether it is anchored, and whether it is for folders only."""
+    is_for_folders = pattern.endswith("/")
+    bare = pattern.rstrip("/")
+    is_anchored = "/" in bare
+    return re.compile(fnmatch.translate(bare.lstrip("/"))), is_anchored, is_for_folders
