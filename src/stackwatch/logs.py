@@ -66,10 +66,10 @@ class Event(StrEnum):
 
 KEYS: Final = frozenset({
     "acquisition", "acquisition_id", "attempt", "bytes_read", "bytes_written", "content_digest",
-    "datasets", "disposition", "error_code", "event", "exc_info", "exception", "files", "folder", "folders",
-    "generation", "hint", "job_id", "layer", "layout", "level", "logger", "mag", "message",
-    "mib_per_s", "path", "peak_mib", "pid", "reason", "retry_at_utc", "seconds", "shape_zyx",
-    "signal", "state", "timestamp", "total_bytes", "version", "voxels", "workers",
+    "datasets", "disposition", "error_code", "event", "exc_info", "exception", "files", "folder",
+    "folders", "generation", "hint", "job_id", "layer", "layout", "level", "logger", "mag",
+    "message", "mib_per_s", "path", "peak_mib", "pid", "reason", "retry_at_utc", "seconds",
+    "shape_zyx", "signal", "state", "timestamp", "total_bytes", "version", "voxels", "workers",
 })  # fmt: skip
 """Every key a log line may carry: units in the name."""
 
