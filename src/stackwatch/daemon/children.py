@@ -1,0 +1,138 @@
+"""Start child processes, listen to them, and bury them: the daemon's end.
+
+All children are started by the daemon's main thread: the kernel ties their lives to the thread
+that starts them. One listening thread per child turns what it says into calls of `tell`; the main
+thread alone decides, kills and reaps, so a process id is never signalled after it was reaped.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stackwatch.daemon.channel import open_pair
+
+SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""The engine has its own threads; pools of numerical libraries would only cost memory."""
+
+
+def module_command(module: str) -> tuple[str, ...]:
+    """Return the command that runs a module of ours with this interpreter."""
+    return (sys.executable, "-m", module)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExit:
+    """How a child ended.
+
+    Attributes
+    ----------
+    code : int
+        Exit code, or minus the number of the signal that killed it.
+    peak_mib : float
+        Its peak resident memory, mebibytes.
+    """
+
+    code: int
+    peak_mib: float
+
+    def __str__(self) -> str:
+        """Return the end in words."""
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-self.code).name}"
+        return f"killed by signal {-self.code}"
+
+
+class Child:
+    """A child process with a channel to it, in a session of its own.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Gets the socket's number and our process id as its last two arguments.
+    tell : callable
+        Called from the listening thread with each message, and with None at the end, when the
+        process has exited and waits to be reaped.
+
+    Raises
+    ------
+    OSError
+        The process cannot be started: no memory, no process slots.
+    """
+
+    def __init__(
+        self, command: Sequence[str], tell: Callable[["Child", dict[str, Any] | None], None]
+    ) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        self.channel, theirs = open_pair()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [*command, str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={**SINGLE_THREADED, **os.environ},
+            )
+        except OSError:
+            self.channel.close()
+            raise
+        finally:
+            theirs.close()
+        self._tell = tell
+        self._exit: ChildExit | None = None
+        self._thread = threading.Thread(
+            target=self._listen, name=f"child-{self._process.pid}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Send a message; return False if the child is gone: its end is told anyway."""
+        try:
+            self.channel.send(message)
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Kill the child and everything it started."""
+        if self._exit is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def reap(self) -> ChildExit:
+        """Collect a child that has exited; whatever it started dies with it."""
+        if self._exit is None:
+            self.kill()
+            _, status, usage = os.wait4(self._process.pid, 0)
+            self._process.returncode = os.waitstatus_to_exitcode(status)
+            self._exit = ChildExit(self._process.returncode, usage.ru_maxrss / 1024)
+            self._thread.join()
+            self.channel.close()
+        return self._exit
+
+    def _listen(self) -> None:
+        """Pass on what the child says, then that it ended."""
+        try:
+            for message in self.channel.iter_messages():
+                self._tell(self, message)
+        finally:
+            self.channel.shut_down()  # a child that is not understood must not wait for an answer
+            self._await_exit()
+
+    def _await_exit(self) -> None:
+        """Tell the end once the process has exited, leaving it to be reaped."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._tell(self, None)

@@ -1,0 +1,103 @@
+"""The worker process: converts one acquisition and reports to the daemon over a socket.
+
+It is exec'ed, not forked, so that it shares no thread, lock or open file with the daemon. It dies
+with the daemon, stops when the socket ends, and publishes nothing the daemon has not agreed to.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stackwatch.daemon.channel import Channel
+from stackwatch.daemon.child import connect_to_daemon
+from stackwatch.daemon.wire import load_record
+from stackwatch.daemon.worker_journal import DaemonJournal
+from stackwatch.errors import StackwatchError, UnexpectedError
+from stackwatch.failpoints import reach
+from stackwatch.model.result import ConvertResult
+from stackwatch.pipeline.convert import ConvertRequest
+from stackwatch.pipeline.journal import Journal
+
+Convert = Callable[[ConvertRequest, Journal, threading.Event], ConvertResult]
+
+
+def serve(channel: Channel, convert: Convert) -> int:
+    """Take one request from the daemon, convert, report, and return an exit code.
+
+    Parameters
+    ----------
+    channel : Channel
+    convert : callable
+        `pipeline.convert.convert_acquisition`, or a stand-in in tests.
+    """
+    message = channel.receive()
+    if message is None:
+        return 1
+    _configure_logs(message.get("logs", {}), message.get("bound", {}))
+    journal = DaemonJournal(channel)
+    journal.start()
+    reach("worker.started")
+    outcome = _convert(message["request"], journal, convert)
+    journal.end()
+    try:
+        channel.send(outcome)
+    except OSError:
+        return 1
+    return 0
+
+
+def _convert(record: dict[str, Any], journal: DaemonJournal, convert: Convert) -> dict[str, Any]:
+    """Return the result or the error as the last message of this worker."""
+    try:
+        result = convert(load_record(ConvertRequest, record), journal, journal.cancelled)
+    except StackwatchError as error:
+        return {"kind": "error", "error": error.as_record()}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the daemon must hear of it
+        return {"kind": "error", "error": _describe_unexpected(error).as_record()}
+    return {"kind": "result", "result": result.as_record()}
+
+
+def _describe_unexpected(error: Exception) -> UnexpectedError:
+    """Wrap an exception we have no name for, with the place it comes from."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = ""
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        place = f" in {Path(code.co_filename).name}, {code.co_name}"
+    return UnexpectedError(
+        f"{type(error).__name__}{place}: {error}. This is a mistake in stackwatch. "
+        "Please report it with the lines of the log around it.",
+        hint="Report it with the log.",
+        exception=type(error).__name__,
+    )
+
+
+def _configure_logs(logs: dict[str, Any], bound: dict[str, Any]) -> None:
+    """Log as the daemon does, with the job's keys in every line."""
+    if not logs:
+        return
+    import structlog
+
+    from stackwatch.logs import configure_logs
+
+    file = logs.get("file")
+    configure_logs(
+        sys.stdout, logs["format"], logs["level"], Path(file) if file is not None else None
+    )
+    structlog.contextvars.bind_contextvars(**bound)
+
+
+def main() -> int:
+    """Serve one request of the daemon that started us."""
+    channel = connect_to_daemon(sys.argv[1:])
+    from stackwatch.pipeline.convert import convert_acquisition
+
+    return serve(channel, convert_acquisition)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
