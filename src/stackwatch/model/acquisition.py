@@ -59,12 +59,16 @@ class Listing:
         What was left out because it may not be followed or read.
     ignored : tuple of str
         Relative paths that an ignore pattern left out; for evidence only.
+    is_whole_folder : bool
+        Whether the root, folder or archive, belongs to this acquisition alone: only then does its
+        name say something about what it holds. Loose and single files lie in somebody's folder.
     """
 
     root: Path
     entries: tuple[FileEntry, ...]
     refusals: tuple[Refusal, ...] = ()
     ignored: tuple[str, ...] = ()
+    is_whole_folder: bool = True
 
     @property
     def total_bytes(self) -> int:

@@ -1,0 +1,73 @@
+"""What a file is likely to be, by its suffix: an image, a foreign format, an archive, or beside it.
+
+Only a first guess that spares opening every text file; the readers look at the content.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class FileKind(StrEnum):
+    """What a suffix promises."""
+
+    IMAGE = "image"
+    FOREIGN = "foreign"
+    ARCHIVE = "archive"
+    SIDE = "side"
+
+
+IMAGE_SUFFIXES: Final = frozenset(
+    {".tif", ".tiff", ".btf", ".tf2", ".tf8", ".png", ".jpg", ".jpeg", ".jpe", ".bmp"}
+)
+"""Formats that are read."""
+
+FOREIGN_SUFFIXES: Final = frozenset(
+    """.gif .webp .ico .jp2 .j2k .jpx .pgm .ppm .pbm .pnm .tga
+    .dm2 .dm3 .dm4 .ser .emi .emd .czi .lsm .zvi .nd2 .lif .lof .xlef .oib .oif .oir .vsi .ims
+    .mrc .rec .st .ali .nii .nrrd .dcm .dicom .stk .dv .r3d .ics .ids .svs .ndpi .scn
+    .h5 .hdf5 .hdf .n5 .npy .npz .raw .wkw .ozx .sld .lei .gwy .spe .fli .flex .btr""".split()  # noqa: SIM905 - a table of words reads better than 60 lines
+)
+"""Image formats that are not read (yet): beside a stack they are reported, not passed over."""
+
+ARCHIVE_SUFFIXES: Final = frozenset(
+    {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".tar.gz", ".tar.bz2", ".tar.xz"}
+)
+
+_DOUBLE: Final = (".ome.tif", ".ome.tiff", ".ome.btf", ".tar.gz", ".tar.bz2", ".tar.xz", ".nii.gz")
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a file name's stem and its suffix in lower case; `.ome.tif` is one suffix.
+
+    Examples
+    --------
+    >>> split_suffix("run.v2.OME.TIF"), split_suffix("img_1.0.tif"), split_suffix("notes")
+    (('run.v2', '.ome.tif'), ('img_1.0', '.tif'), ('notes', ''))
+    """
+    lower = name.lower()
+    for double in _DOUBLE:
+        if lower.endswith(double) and len(name) > len(double):
+            return name[: -len(double)], double
+    dot = name.rfind(".")
+    if dot <= 0:
+        return name, ""
+    return name[:dot], lower[dot:]
+
+
+def kind_of(name: str) -> FileKind:
+    """Return what a file is by the suffix of its name.
+
+    Examples
+    --------
+    >>> str(kind_of("a.ome.tif")), str(kind_of("a.nii.gz")), str(kind_of("a.xml"))
+    ('image', 'foreign', 'side')
+    """
+    suffix = split_suffix(name)[1]
+    if suffix in ARCHIVE_SUFFIXES:
+        return FileKind.ARCHIVE
+    last = "." + suffix.rpartition(".")[2]
+    if last in IMAGE_SUFFIXES:
+        return FileKind.IMAGE
+    if last in FOREIGN_SUFFIXES or suffix == ".nii.gz":
+        return FileKind.FOREIGN
+    return FileKind.SIDE
