@@ -1,0 +1,94 @@
+"""The Python functions: the same pipeline as the command, for people who write scripts."""
+
+import threading
+from pathlib import Path
+from typing import Unpack
+
+from stackwatch.model.flags import ConvertFlags, FlagKeywords, place_request
+from stackwatch.model.result import ConvertResult
+from stackwatch.pipeline.convert import ConvertRequest, convert_acquisition
+from stackwatch.pipeline.inspect import InspectResult, inspect_acquisition
+from stackwatch.pipeline.journal import Journal, SilentJournal
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    journal: Journal | None = None,
+    cancelled: threading.Event | None = None,
+    **flags: Unpack[FlagKeywords],
+) -> ConvertResult:
+    """Convert one acquisition into a WEBKNOSSOS dataset: read, downsample, verify, publish.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder, a single file, or a zip archive.
+    target : str or Path
+        The dataset's own directory; it must not exist yet.
+    journal : Journal or None
+        Hears of progress (`stackwatch.pipeline.journal.Journal`).
+    cancelled : threading.Event or None
+        Set it from elsewhere to stop at the next slab; nothing is left behind.
+    **flags
+        The options of `stackwatch convert`, by the same names, all optional: `voxel_size_nm`,
+        `name`, `layer_name`, `category`, `format`, `interpolation`, `max_mag`, `codec`,
+        `downsample`, `chunk`, `shard`, `threads`, `memory_gib`, `verify`, `layout`,
+        `missing_slices`, `alpha`, `cast`, `ignore`. See `stackwatch.ConvertFlags`.
+
+    Returns
+    -------
+    ConvertResult
+        Datasets with their layers and mags, bytes, seconds, peak memory.
+
+    Raises
+    ------
+    StackwatchError
+        One of `stackwatch.errors`: what happened, what it means and what to do now stand in the
+        message; `hint` and `values` hold the parts. Nothing half-written is left.
+    TypeError
+        An unknown option.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from stackwatch.testing.synthetic import SyntheticAcquisition
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = SyntheticAcquisition().write(Path(folder, "run_041"))
+    ...     result = convert(
+    ...         Path(folder, "run_041"), Path(folder, "em_041"), voxel_size_nm=(11, 11, 25)
+    ...     )
+    ...     [layer.name for layer in result.datasets[0].layers]
+    ['color']
+    """
+    options = ConvertFlags(**flags).options()
+    whole_source, whole_target = place_request(source, target)
+    return convert_acquisition(
+        ConvertRequest(whole_source, whole_target, options), journal or SilentJournal(), cancelled
+    )
+
+
+def inspect(source: str | Path, **flags: Unpack[FlagKeywords]) -> InspectResult:
+    """Tell what an acquisition is and what `convert` would write, without writing anything.
+
+    Parameters
+    ----------
+    source : str or Path
+    **flags
+        As for `convert`.
+
+    Returns
+    -------
+    InspectResult
+        `record` holds the JSON of docs/json.md; `error` is why it would be parked, or None.
+
+    Raises
+    ------
+    UsageError
+        An option cannot be meant.
+    TypeError
+        An unknown option.
+    """
+    options = ConvertFlags(**flags).options()
+    return inspect_acquisition(Path(source).absolute(), options)

@@ -1,0 +1,252 @@
+"""What a person says about one conversion: the same names on the command line and in Python."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypedDict, get_args
+
+from stackwatch.errors import UsageError
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.geometry import PartialVoxelSize, Vec3
+from stackwatch.model.options import (
+    Codec,
+    ConvertOptions,
+    Interpolation,
+    LayoutOptions,
+    MagOptions,
+    ResourceOptions,
+    StoreFormat,
+    StoreOptions,
+    VerifyMode,
+    VoxelSizeOptions,
+)
+from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES, Category
+
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "category": tuple(Category),
+    "format": get_args(StoreFormat),
+    "interpolation": get_args(Interpolation),
+    "codec": get_args(Codec),
+    "verify": get_args(VerifyMode),
+    "missing_slices": ("park", "black"),
+    "alpha": ("park", "drop"),
+    "cast": tuple(sorted({*COLOR_DTYPES, *SEGMENTATION_DTYPES})),
+}
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 8, 512
+
+
+class FlagKeywords(TypedDict, total=False):
+    """The keywords of `stackwatch.convert` and `stackwatch.inspect`; `ConvertFlags` tells more."""
+
+    voxel_size_nm: Sequence[float | None] | None
+    name: str | None
+    layer_name: str | None
+    category: Literal["color", "segmentation"] | None
+    format: StoreFormat
+    interpolation: Interpolation
+    max_mag: int | None
+    codec: Codec
+    downsample: bool
+    chunk: int
+    shard: int | Sequence[int] | None
+    threads: int | None
+    memory_gib: float | None
+    verify: VerifyMode
+    layout: str
+    missing_slices: Literal["park", "black"]
+    alpha: Literal["park", "drop"]
+    cast: str | None
+    ignore: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertFlags:
+    """One conversion's flags, unchecked; None leaves the matter to the files or the default.
+
+    Attributes
+    ----------
+    voxel_size_nm : sequence of 3 float or None
+        x, y, z; None for an axis that the files state. Wins over the files.
+    name : str
+        Name of the dataset; by default the target directory's.
+    layer_name : str
+        Name of the only layer.
+    category : "color" | "segmentation"
+    format : "zarr3"
+    interpolation : str
+        How coarser mags are made; `default` is median for color and mode for segmentation.
+    max_mag : int
+        Coarsest mag, a power of two.
+    codec : str
+        `auto` chooses by voxel type.
+    downsample : bool
+        False writes mag 1 alone.
+    chunk : int
+        Edge of a chunk, voxels, a power of two.
+    shard : int or sequence of 3 int
+        Largest shard in voxels, x, y, z; one number stands for x and y.
+    threads : int
+    memory_gib : float
+    verify : "sample" | "full" | "off"
+    layout : str
+        Name of the layout to use without asking the other rules.
+    missing_slices : "park" | "black"
+    alpha : "park" | "drop"
+    cast : str
+        numpy type for voxel types WEBKNOSSOS does not take.
+    ignore : sequence of str
+        Glob patterns of paths that do not belong to the acquisition.
+    """
+
+    voxel_size_nm: Sequence[float | None] | None = None
+    name: str | None = None
+    layer_name: str | None = None
+    category: str | None = None
+    format: str = "zarr3"
+    interpolation: str = "default"
+    max_mag: int | None = None
+    codec: str = "auto"
+    downsample: bool = True
+    chunk: int = 32
+    shard: int | Sequence[int] | None = None
+    threads: int | None = None
+    memory_gib: float | None = None
+    verify: str = "sample"
+    layout: str = "auto"
+    missing_slices: str = "park"
+    alpha: str = "park"
+    cast: str | None = None
+    ignore: Sequence[str] = ()
+
+    def options(self) -> ConvertOptions:
+        """Check the flags and sort them into the records of the floors below.
+
+        Raises
+        ------
+        UsageError
+            A flag cannot be meant; the caller shows it.
+        """
+        for name, allowed in _CHOICES.items():
+            _check_choice(name, getattr(self, name), allowed)
+        _check_positive("threads", self.threads)
+        _check_positive("memory_gib", self.memory_gib)
+        _check_power_of_two("max_mag", self.max_mag)
+        _check_power_of_two("chunk", self.chunk)
+        if not _SMALLEST_CHUNK <= self.chunk <= _LARGEST_CHUNK:
+            raise _wrong("chunk", self.chunk, f"{_SMALLEST_CHUNK} to {_LARGEST_CHUNK}")
+        if self.max_mag is not None and not self.downsample:
+            raise UsageError(
+                "`max_mag` and no downsampling contradict each other: without downsampling only "
+                "mag 1 is written. Leave one of them out.",
+                hint="Leave out `max_mag`, or do downsample.",
+            )
+        return ConvertOptions(
+            dataset_name=self.name,
+            layout=self._layout_options(),
+            voxel_size=VoxelSizeOptions(
+                voxel_size_nm=self._voxel_size(), is_flag=self.voxel_size_nm is not None
+            ),
+            store=self._store_options(),
+            mags=MagOptions(
+                interpolation=_choice(self.interpolation),
+                max_mag=self.max_mag,
+                downsample=self.downsample,
+            ),
+            resources=ResourceOptions(threads=self.threads, memory_gib=self.memory_gib),
+            verify=_choice(self.verify),
+        )
+
+    def _layout_options(self) -> LayoutOptions:
+        return LayoutOptions(
+            layout=self.layout,
+            missing_slices=_choice(self.missing_slices),
+            layer_name=self.layer_name,
+            category=Category(self.category) if self.category is not None else None,
+            ignore=tuple(self.ignore),
+            alpha=_choice(self.alpha),
+            cast=self.cast,
+        )
+
+    def _store_options(self) -> StoreOptions:
+        return StoreOptions(
+            format=_choice(self.format),
+            chunk_vx=self.chunk,
+            shard_vx=self._shard(),
+            codec=_choice(self.codec),
+        )
+
+    def _voxel_size(self) -> PartialVoxelSize:
+        if self.voxel_size_nm is None:
+            return PartialVoxelSize()
+        axes = tuple(self.voxel_size_nm)
+        if len(axes) != 3 or all(axis is None for axis in axes):
+            raise _wrong("voxel_size_nm", axes, "three numbers, x, y and z, in nanometres")
+        for axis in axes:
+            if axis is not None and not (math.isfinite(axis) and axis > 0):
+                raise _wrong("voxel_size_nm", axes, "numbers > 0, in nanometres")
+        return PartialVoxelSize(*axes)
+
+    def _shard(self) -> Vec3 | None:
+        if self.shard is None:
+            return None
+        edges = (
+            (self.shard, self.shard, self.chunk)
+            if isinstance(self.shard, int)
+            else tuple(self.shard)
+        )
+        if len(edges) != 3:
+            raise _wrong("shard", edges, "one number, or three: x, y and z")
+        for edge in edges:
+            _check_power_of_two("shard", edge)
+            if edge < self.chunk:
+                raise _wrong("shard", edges, f"at least one chunk ({self.chunk}) along every axis")
+        return Vec3(*edges)
+
+
+def place_request(source: str | Path, target: str | Path) -> tuple[Path, Path]:
+    """Return source and target as absolute paths.
+
+    Raises
+    ------
+    UsageError
+        The dataset would lie inside its own source, or the other way round.
+    """
+    # not `resolve`: the names people gave should stand in messages and in the dataset
+    whole_source = Path(os.path.abspath(source))  # noqa: PTH100
+    whole_target = Path(os.path.abspath(target))  # noqa: PTH100
+    if whole_target.is_relative_to(whole_source) or whole_source.is_relative_to(whole_target):
+        raise UsageError(
+            f"TARGET “{show_path(whole_target)}” and SOURCE “{show_path(whole_source)}” lie inside "
+            "each other. TARGET is the new dataset's own directory; name one elsewhere.",
+            hint="Name a TARGET outside of SOURCE.",
+        )
+    return whole_source, whole_target
+
+
+def _choice(value: str) -> Any:
+    """Let a checked value pass as the closed choice it was checked against."""
+    return value
+
+
+def _check_choice(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise _wrong(name, value, f"one of {', '.join(allowed)}")
+
+
+def _check_positive(name: Literal["threads", "memory_gib"], value: float | None) -> None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise _wrong(name, value, "> 0")
+
+
+def _check_power_of_two(name: str, value: int | None) -> None:
+    if value is not None and (value < 1 or value & (value - 1)):
+        raise _wrong(name, value, "a power of two")
+
+
+def _wrong(name: str, value: object, expected: str) -> UsageError:
+    shown = list(value) if isinstance(value, tuple) else value
+    return UsageError(
+        f"`{name}` must be {expected} (is {shown}).", hint=f"Mend `{name}`.", option=name
+    )
