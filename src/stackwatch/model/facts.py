@@ -90,7 +90,7 @@ class AcquisitionFact:
     generation : int
         Number of the newest generation, 0 before the first.
     stat_mark, size_mark : str
-        Of the newest generation; empty before the first.
+        Of the newest generation; before the first those it was parked with, else empty.
     content_digest : str
         Of the newest generation; empty until it was read.
     is_gone : bool

@@ -137,7 +137,7 @@ def scan_folder(
             f"“{show_path(folder)}” cannot be listed: {error.strerror or error}. "
             "It is looked for again at every scan; look at the mount and the permissions."
         )
-    if change is MountChange.REPLACED and not sightings and keys is None:
+    if change is MountChange.REPLACED and not sightings:
         assert expected is not None
         return FolderUnavailable(
             f"“{show_path(folder)}” is empty and lies on {mount.fstype or 'another file system'} "
