@@ -1,6 +1,6 @@
 """Frozen records as JSON values and back: what a request looks like on its way to a worker.
 
-A closed set of shapes (dataclasses, tuples, enums, paths, plain values), read from the type
+A closed set of shapes (dataclasses, tuples, sets, enums, paths, plain values), read from the type
 hints. Pickle would do, but it hides a difference of versions until it hurts; here an unknown or
 missing field is named.
 """
@@ -22,8 +22,9 @@ def dump_record(value: Any) -> Any:
             field.name: dump_record(getattr(value, field.name))
             for field in dataclasses.fields(value)
         }
-    if isinstance(value, tuple | list):
-        return [dump_record(item) for item in value]
+    if isinstance(value, tuple | list | frozenset):
+        items = sorted(value) if isinstance(value, frozenset) else value
+        return [dump_record(item) for item in items]
     if isinstance(value, dict):
         return {str(key): dump_record(item) for key, item in value.items()}
     if isinstance(value, Enum):
@@ -51,6 +52,8 @@ def _load(hint: Any, value: Any) -> Any:
         return _load_optional(typing.get_args(hint), value)
     if origin is tuple:
         return _load_tuple(typing.get_args(hint), value)
+    if origin is frozenset:
+        return frozenset(_load(typing.get_args(hint)[0], item) for item in value)
     if isinstance(hint, type):
         return _load_plain(hint, value)
     return value

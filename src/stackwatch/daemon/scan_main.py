@@ -1,0 +1,47 @@
+"""The scan process: looks at drop folders, so that a share that hangs does not hang the daemon.
+
+It imports the standard library, `watch` and `layout.ignore` only, opens no file of a drop folder,
+and may be killed at any moment.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from stackwatch.daemon.channel import Channel
+from stackwatch.daemon.child import connect_to_daemon
+from stackwatch.daemon.wire import dump_record, load_record
+from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.scan import FolderUnavailable, ScanOptions, scan_folder
+
+
+def serve(channel: Channel) -> None:
+    """Scan what the daemon asks for, one folder after another, until it is gone."""
+    for message in channel.iter_messages():
+        try:
+            channel.send(_scan(message))
+        except OSError:
+            return
+
+
+def _scan(message: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to one request."""
+    expected, keys = message["expected"], message["keys"]
+    found = scan_folder(
+        Path(message["path"]),
+        load_record(ScanOptions, message["options"]),
+        MountIdentity.from_record(expected) if expected is not None else None,
+        frozenset(keys) if keys is not None else None,
+    )
+    kind = "unavailable" if isinstance(found, FolderUnavailable) else "scan"
+    return {"kind": kind, "folder": message["folder"], "found": dump_record(found)}
+
+
+def main() -> int:
+    """Serve the daemon that started us."""
+    serve(connect_to_daemon(sys.argv[1:]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
