@@ -72,6 +72,10 @@ class ImageInfo:
         Base names of all files of a multi-file OME-TIFF set, in order, this one included; else empty.
     set_uuid : str
         The set's identity; empty where there is no set.
+    set_planes_tcz : tuple of (int, int, int)
+        For a file of a set: t, c, z of each plane that lies in *this* file, counted in the whole
+        set. The extents above are then those of the whole set, and `read_plane` takes these
+        indices. Empty where there is no set.
     notes : tuple of str
         Remarks for people: what was left out (pyramid levels, thumbnails), what is odd.
     """
@@ -91,6 +95,7 @@ class ImageInfo:
     is_z_declared: bool = False
     set_files: tuple[str, ...] = ()
     set_uuid: str = ""
+    set_planes_tcz: tuple[tuple[int, int, int], ...] = ()
     notes: tuple[str, ...] = ()
 
 
