@@ -134,7 +134,7 @@ class FolderView:
 class ReconcileOptions:
     """What reconciling is told of a folder."""
 
-    settle: SettleOptions = SettleOptions()
+    settle: SettleOptions = field(default_factory=SettleOptions)
     loose: LooseMode = "group"
 
 
