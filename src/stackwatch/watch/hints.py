@@ -277,9 +277,11 @@ class _FolderHints:
             return f"“{shown}” cannot be watched: {error.strerror or error}. It is polled."
         self._observer = observer
         self._root = (facts.st_dev, facts.st_ino)
-        if self._mode == "events" and self._fstype:
-                if is_remote_type(self._fstype):
-                return f"“{shown}” lies on {self._fstype}: other machines' changes bring no events."
+        if not _is_reader_alive():
+            self.stop()
+            return "The thread that reads inotify has died; restart stackwatch. It is polled."
+        if is_remote_type(self._fstype):
+            return f"“{shown}” lies on {self._fstype}: other machines' changes bring no events."
         return ""
 
     def stop(self) -> None:
