@@ -36,7 +36,7 @@ interop: $(READY) $(INTEROP_READY)  ## Compare with the webknossos library (a la
 	@$(BIN)/python -m pytest -q -m interop tests/interop $(ARGS)
 
 bench: $(READY) $(INTEROP_READY)  ## Measure against the peer and the floors (minutes; ARGS="--size small")
-	@$(BIN)/python benchmarks/bench.py $(ARGS)
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 lock: $(READY)  ## Write requirements/*.txt anew after a change of dependencies
 	@$(BIN)/python requirements/lock.py --interop $(ARGS)
