@@ -1,0 +1,176 @@
+"""`stackwatch convert`: one acquisition, here and now."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.options import (
+    AlphaOption,
+    CastOption,
+    CategoryOption,
+    DownsampleOption,
+    IgnoreOption,
+    JsonFlag,
+    LayerNameOption,
+    LayoutOption,
+    MaxMagOption,
+    MissingSlicesOption,
+    VoxelSizeOption,
+    given,
+    parse_shard,
+    parse_voxel_size,
+)
+from stackwatch.errors import UsageError
+from stackwatch.model.acquisition import show_path
+
+if TYPE_CHECKING:
+    from stackwatch.model.flags import ConvertFlags
+    from stackwatch.model.result import ConvertResult
+
+_EPILOG = """\b
+Examples:
+  stackwatch convert run_041/ data/run_041 --voxel-size-nm 11,11,25
+  stackwatch convert labels.tif data/cells --category segmentation
+  stackwatch convert run_041.zip data/run_041 --json > run_041.json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("convert", epilog=_EPILOG)(answering(convert))
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A folder, a file, or a zip archive.")
+    ],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="TARGET", help="The new dataset's own directory; must not exist."),
+    ],
+    voxel_size_nm: VoxelSizeOption = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the dataset. [default: TARGET's name]")
+    ] = None,
+    layer_name: LayerNameOption = None,
+    category: CategoryOption = None,
+    layout: LayoutOption = "auto",
+    missing_slices: MissingSlicesOption = "park",
+    alpha: AlphaOption = "park",
+    cast: CastOption = None,
+    ignore: IgnoreOption = None,
+    store_format: Annotated[Literal["zarr3"], typer.Option("--format")] = "zarr3",
+    interpolation: Annotated[
+        Literal["default", "median", "mean", "mode", "nearest", "min", "max"],
+        typer.Option(
+            help="How coarser mags are made; `default` is median, and mode for segmentations."
+        ),
+    ] = "default",
+    max_mag: MaxMagOption = None,
+    downsample: DownsampleOption = True,
+    codec: Annotated[
+        Literal["auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip"],
+        typer.Option(help="`auto` chooses by voxel type."),
+    ] = "auto",
+    chunk: Annotated[
+        int,
+        typer.Option(metavar="S", help="Edge of a chunk, voxels."),
+    ] = 32,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S",
+            help="Largest shard, voxels: `1024` or `1024,1024,32`. [default: 4096,4096,32]",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="[default: usable processors]"),
+    ] = None,
+    memory_gib: Annotated[
+        float | None,
+        typer.Option(help="Memory budget. [default: a quarter of the memory, at most 4]"),
+    ] = None,
+    verify: Annotated[
+        Literal["sample", "full", "off"],
+        typer.Option(help="How much is read back and compared with the source before publishing."),
+    ] = "sample",
+    as_json: JsonFlag = False,
+) -> None:
+    """Convert one acquisition into a WEBKNOSSOS dataset.
+
+    Reads SOURCE in one pass, writes all mags, verifies them against the source, and only then
+    makes TARGET appear. An existing TARGET is never overwritten.
+    """
+    from stackwatch.model.flags import ConvertFlags
+
+    flags = ConvertFlags(**given(
+        voxel_size_nm=parse_voxel_size(voxel_size_nm), name=name, layer_name=layer_name,
+        category=category, format=store_format, interpolation=interpolation, max_mag=max_mag,
+        codec=codec, downsample=downsample, chunk=chunk, shard=parse_shard(shard),
+        threads=threads, memory_gib=memory_gib, verify=verify, layout=layout,
+        missing_slices=missing_slices, alpha=alpha, cast=cast, ignore=ignore,
+    ))  # fmt: skip
+    result = _run(source, target, flags, as_json=as_json)
+    if as_json:
+        answer_json(result.as_record())
+    else:
+        answer_text(_describe(result))
+
+
+def _run(source: Path, target: Path, flags: "ConvertFlags", *, as_json: bool) -> "ConvertResult":
+    from stackwatch.cli.progress import reporter
+    from stackwatch.cli.signals import StopOnSignal
+    from stackwatch.model.flags import place_request
+    from stackwatch.pipeline.convert import ConvertRequest, convert_acquisition
+
+    options = flags.options()
+    whole_source, whole_target = place_request(source, target)
+    refuse_absent(whole_source)
+    request = ConvertRequest(whole_source, whole_target, options)
+    with StopOnSignal() as stop, reporter(is_quiet=as_json) as journal:
+        return convert_acquisition(request, journal, stop.cancelled)
+
+
+def refuse_absent(source: Path) -> None:
+    """Tell a mistyped path from an acquisition that cannot be read.
+
+    Raises
+    ------
+    UsageError
+        There is nothing of that name.
+    """
+    if not source.exists():
+        raise UsageError(
+            f"There is no “{show_path(source)}”. Check the path; it may lie on a share that is "
+            "not mounted.",
+            hint="Check the path.",
+            path=show_path(source),
+        )
+
+
+def _describe(result: "ConvertResult") -> str:
+    lines = []
+    for dataset in result.datasets:
+        lines.append(f"{show_path(dataset.path)}")
+        size = " × ".join(f"{edge:g}" for edge in dataset.voxel_size_nm)
+        lines.append(
+            f"  voxel size  {size} nm ({', '.join(dict.fromkeys(dataset.voxel_size_source))})"
+        )
+        for layer in dataset.layers:
+            extent = " × ".join(str(edge) for edge in layer.bounding_box.size)
+            mags = " ".join(str(mag) for mag in layer.mags)
+            lines.append(
+                f"  layer       {layer.name}: {layer.category}, {layer.voxel_type}, {extent}, "
+                f"mags {mags}"
+            )
+    rate = result.bytes_read / (1 << 20) / result.seconds if result.seconds > 0 else 0.0
+    lines.append(
+        f"  read {result.bytes_read / 1e6:,.1f} MB, wrote {result.bytes_written / 1e6:,.1f} MB in "
+        f"{result.seconds:.1f} s ({rate:,.0f} MiB/s), peak memory {result.peak_mib:,.0f} MiB, "
+        f"{result.verified_chunks:,} chunks verified"
+    )
+    lines += [f"  warning     {warning}" for warning in result.warnings]
+    return "\n".join(lines)

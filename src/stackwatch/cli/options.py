@@ -1,0 +1,135 @@
+"""Options that several commands take, with what `--help` says of them."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from stackwatch.errors import UsageError
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Configuration file. Default: $STACKWATCH_CONFIG, else /etc/stackwatch/config.toml.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting, e.g. `daemon.workers=2` or `folder.em2.quiet_gap_s=120`. "
+        "May be repeated.",
+    ),
+]
+VoxelSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y,Z",
+        help="Edge lengths of a voxel in nanometres, e.g. `11,11,25`. Leave an axis empty to "
+        "take it from the files: `,,25`.",
+    ),
+]
+LayerNameOption = Annotated[
+    str | None,
+    typer.Option(help="Name of the only layer. [default: color]"),
+]
+CategoryOption = Annotated[
+    Literal["color", "segmentation"] | None,
+    typer.Option(help="What the layers hold. [default: by the folder's or file's name]"),
+]
+LayoutOption = Annotated[
+    str,
+    typer.Option(help="Read the files by this layout only; `stackwatch inspect` names them."),
+]
+MissingSlicesOption = Annotated[
+    Literal["park", "black"],
+    typer.Option(help="Refuse a stack with gaps in its numbering, or fill them with black."),
+]
+AlphaOption = Annotated[
+    Literal["park", "drop"],
+    typer.Option(help="Refuse an alpha channel that is not opaque, or drop it."),
+]
+CastOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="Cast voxels to this type, e.g. `float32`, where WEBKNOSSOS does not take theirs.",
+    ),
+]
+IgnoreOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Leave out paths like `previews/*`. May be repeated."),
+]
+MaxMagOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Coarsest mag, a power of two."
+    ),
+]  # fmt: skip
+DownsampleOption = Annotated[
+    bool,
+    typer.Option(
+        "--downsample/--no-downsample", help="Make the coarser mags, or write mag 1 alone."
+    ),
+]
+
+
+def parse_voxel_size(text: str | None) -> tuple[float | None, ...] | None:
+    """Read `11,11,25`; an axis left empty is None.
+
+    Raises
+    ------
+    UsageError
+        It is no list of three numbers.
+
+    Examples
+    --------
+    >>> parse_voxel_size(",,25")
+    (None, None, 25.0)
+    """
+    if text is None:
+        return None
+    try:
+        axes = tuple(float(part) if part.strip() else None for part in text.split(","))
+    except ValueError as error:
+        raise _bad_list("--voxel-size-nm", text, "11,11,25") from error
+    if len(axes) != 3:
+        raise _bad_list("--voxel-size-nm", text, "11,11,25")
+    return axes
+
+
+def parse_shard(text: str | None) -> int | tuple[int, ...] | None:
+    """Read `1024` or `1024,1024,32`.
+
+    Raises
+    ------
+    UsageError
+        It is neither one nor three whole numbers.
+    """
+    if text is None:
+        return None
+    try:
+        edges = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise _bad_list("--shard", text, "1024,1024,32") from error
+    if len(edges) not in {1, 3}:
+        raise _bad_list("--shard", text, "1024,1024,32")
+    return edges[0] if len(edges) == 1 else edges
+
+
+def given(**flags: Any) -> dict[str, Any]:
+    """Return the flags that were given, for `ConvertFlags`."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _bad_list(option: str, text: str, example: str) -> UsageError:
+    return UsageError(
+        f"{option} must look like {example} (is “{text}”).",
+        hint=f"Write {option} {example}.",
+        option=option,
+    )

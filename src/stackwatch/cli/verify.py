@@ -1,0 +1,37 @@
+"""`stackwatch verify`: tell whether a dataset still is what was written."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.options import JsonFlag
+from stackwatch.model.acquisition import show_path
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify", epilog="Example: stackwatch verify data/run_041")(answering(verify))
+
+
+def verify(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset's directory.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare a dataset with its own manifest, every shard.
+
+    Sizes and checksums are compared with `stackwatch.json` in the dataset; the source is not
+    needed.
+    """
+    from stackwatch.pipeline.verify import verify_dataset
+
+    record = verify_dataset(dataset.absolute())
+    if as_json:
+        answer_json(record)
+    else:
+        answer_text(
+            f"{show_path(str(record['path']))}: as it was written "
+            f"({record['shards']:,} shards, {record['chunks']:,} chunks, "
+            f"{record['bytes'] / 1e6:,.1f} MB)"
+        )
