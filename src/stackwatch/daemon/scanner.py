@@ -16,6 +16,7 @@ from stackwatch.daemon.wire import dump_record, load_record
 from stackwatch.model.acquisition import show_path
 from stackwatch.watch.mounts import (
     MOUNTINFO,
+    Mount,
     MountIdentity,
     is_remote_type,
     mount_of,
@@ -210,14 +211,18 @@ def choose_lane(order: ScanOrder, mountinfo: Path = MOUNTINFO) -> str:
     if order.expected is not None:
         known = order.expected
         return f"{known.fstype}:{known.device}" if known.is_remote else LOCAL_LANE
-    try:
-        mounts = parse_mountinfo(mountinfo.read_bytes())
-    except OSError:
-        return LOCAL_LANE
-    mount = mount_of(str(order.path), mounts)
+    mount = find_mount(order.path, mountinfo)
     if mount is None or not is_remote_type(mount.fstype):
         return LOCAL_LANE
     return f"{mount.fstype}:{mount.mount_point}"
+
+
+def find_mount(path: Path, mountinfo: Path = MOUNTINFO) -> Mount | None:
+    """Return the mount of a path as it is written, without touching it; None if unknown."""
+    try:
+        return mount_of(str(path), parse_mountinfo(mountinfo.read_bytes()))
+    except OSError:
+        return None
 
 
 def _dump_order(order: ScanOrder) -> dict[str, Any]:

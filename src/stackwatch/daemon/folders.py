@@ -1,0 +1,113 @@
+"""One drop folder as the daemon sees it: settings, what was seen last, and when to look again."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from stackwatch.daemon.scanner import ScanOrder
+from stackwatch.model.facts import AcquisitionFact
+from stackwatch.model.job import FolderState
+from stackwatch.settings import LOCAL_QUIET_GAP_S, NETWORK_QUIET_GAP_S, FolderSettings
+from stackwatch.watch.agenda import AgendaOptions, Look, plan_look
+from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.reconcile import Action, FolderView, ReconcileOptions, reconcile
+from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions
+from stackwatch.watch.settle import SettleOptions
+
+
+class WatchedFolder:
+    """A drop folder between two scans. Used by the main thread alone.
+
+    Parameters
+    ----------
+    settings : FolderSettings
+    mount : MountIdentity or None
+        Of its last good scan, from the ledger.
+    chance : callable
+        Returns a number from 0 to 1; moves each full scan a little.
+    """
+
+    def __init__(
+        self,
+        settings: FolderSettings,
+        mount: MountIdentity | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self.view = FolderView(mount=mount)
+        self.is_degraded = settings.watch == "poll"
+        self.is_hinted = False
+        self._draw = chance
+        self._chance = chance()
+
+    @property
+    def name(self) -> str:
+        """The folder's name in the settings."""
+        return self.settings.name
+
+    @property
+    def state(self) -> FolderState:
+        """How the folder is doing."""
+        if self.view.unavailable:
+            return FolderState.UNAVAILABLE
+        return FolderState.POLLING if self.is_degraded else FolderState.HEALTHY
+
+    @property
+    def quiet_gap_s(self) -> float:
+        """The gap in force: as set, or by the kind of the mount."""
+        if self.settings.quiet_gap_s is not None:
+            return self.settings.quiet_gap_s
+        is_remote = self.view.mount is not None and self.view.mount.is_remote
+        return NETWORK_QUIET_GAP_S if is_remote else LOCAL_QUIET_GAP_S
+
+    def adopt(self, settings: FolderSettings) -> None:
+        """Take new settings over; what divides the folder otherwise begins anew."""
+        old, self.settings = self.settings, settings
+        if (old.path, scan_options(old)) != (settings.path, scan_options(settings)):
+            self.view = FolderView()
+        else:
+            self.view = replace(self.view, scanned_s=None, full_scan_s=None)
+        self.is_degraded = settings.watch == "poll"
+
+    def next_look(self) -> Look:
+        """Return when to look at the folder, and at what."""
+        agenda = AgendaOptions(scan_interval_s=self.settings.scan_interval_s)
+        return plan_look(self.view, agenda, is_hinted=self.is_hinted, chance=self._chance)
+
+    def order_scan(self, keys: frozenset[str] | None) -> ScanOrder:
+        """Return the order for a scan that begins now."""
+        if keys is None:
+            self.is_hinted = False
+            self._chance = self._draw()
+        return ScanOrder(
+            self.name, self.settings.path, scan_options(self.settings), self.view.mount, keys
+        )
+
+    def take_scan(
+        self,
+        found: FolderScan | FolderUnavailable,
+        facts: Mapping[str, AcquisitionFact],
+        now_s: float,
+    ) -> tuple[Action, ...]:
+        """Take a scan into account and return what is to be done.
+
+        Parameters
+        ----------
+        found : FolderScan or FolderUnavailable
+        facts : mapping of str to AcquisitionFact
+            The ledger's, of this folder.
+        now_s : float
+            Monotonic seconds.
+        """
+        options = ReconcileOptions(
+            SettleOptions(self.quiet_gap_s, self.settings.incomplete_after_h), self.settings.loose
+        )
+        view, actions = reconcile(self.view, found, facts, now_s, options)
+        # a scan that failed was a look too: the next one comes after the interval, not at once
+        self.view = replace(view, scanned_s=now_s)
+        return actions
+
+
+def scan_options(settings: FolderSettings) -> ScanOptions:
+    """Return what a scan of this folder is told."""
+    return ScanOptions(settings.acquisition_depth, settings.loose, settings.ignore)

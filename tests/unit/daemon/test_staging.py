@@ -1,0 +1,83 @@
+"""What dead workers left in a target."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from stackwatch.daemon.staging import read_run_id, remove_orphans, staging_name
+
+
+def make_staging(target: Path, name: str) -> Path:
+    """Write a staging directory with a shard in it."""
+    path = target / ".stackwatch" / name
+    (path / "color" / "1" / "c").mkdir(parents=True)
+    (path / "color" / "1" / "c" / "0").write_bytes(b"shard")
+    return path
+
+
+def test_staging_without_a_worker_is_removed(tmp_path):
+    """Directories of jobs go, and the folder that held them with the last one."""
+    paths = [make_staging(tmp_path, staging_name(job, 1)) for job in (7, 12)]
+
+    assert sorted(paths) == sorted(remove_orphans(tmp_path))
+
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_staging_of_a_living_worker_is_left(tmp_path):
+    """A lock on the directory, or on the file beside it, protects."""
+    by_folder, by_file = make_staging(tmp_path, "7-1"), make_staging(tmp_path, "8-1")
+    lock = by_file.with_name("8-1.lock")
+    lock.touch()
+    held = [os.open(path, os.O_RDONLY) for path in (by_folder, lock)]
+    try:
+        for descriptor in held:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+        assert [] == remove_orphans(tmp_path)
+
+        assert by_folder.is_dir()
+        assert by_file.is_dir()
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def test_what_no_job_wrote_is_left(tmp_path):
+    """Staging of the convert command, and anything else, stays."""
+    make_staging(tmp_path, "convert-run_041-2211")
+    (tmp_path / "run_040").mkdir()
+
+    assert [] == remove_orphans(tmp_path)
+
+    assert ["convert-run_041-2211"] == [p.name for p in (tmp_path / ".stackwatch").iterdir()]
+
+
+def test_a_target_that_is_not_there_holds_no_orphans(tmp_path):
+    """A missing target is no error."""
+    assert [] == remove_orphans(tmp_path / "nowhere")
+
+
+def test_a_symlink_in_the_place_of_staging_is_not_followed(tmp_path):
+    """Nothing outside the target is ever removed."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    (tmp_path / "target" / ".stackwatch").mkdir(parents=True)
+    (tmp_path / "target" / ".stackwatch" / "3-1").symlink_to(precious)
+
+    remove_orphans(tmp_path / "target")
+
+    assert (precious / "file").exists()
+
+
+def test_the_run_that_wrote_a_dataset_is_read_back(tmp_path):
+    """The manifest names the run; without a readable one nobody's dataset it is."""
+    (tmp_path / "stackwatch.json").write_text(json.dumps({"run_id": "abc", "schema": 1}))
+    assert "abc" == read_run_id(tmp_path)
+
+    for damage in ("{", "[]", '{"run_id": 3}'):
+        (tmp_path / "stackwatch.json").write_text(damage)
+        assert read_run_id(tmp_path) is None
+    assert read_run_id(tmp_path / "nowhere") is None
