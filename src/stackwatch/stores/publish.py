@@ -1,0 +1,238 @@
+"""Staging, and the rename that makes a dataset visible: the only place that renames.
+
+A dataset grows under `<target's parent>/.stackwatch/<job>/` on the same file system. When it is
+whole and flushed, one rename puts it in its place; a reader sees all of it or nothing.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stackwatch import failpoints
+from stackwatch.errors import (
+    OutOfSpaceError,
+    StackwatchError,
+    TargetExistsError,
+    TargetNotWritableError,
+    WriteError,
+)
+from stackwatch.model.acquisition import show_path
+
+STAGING_FOLDER = ".stackwatch"
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+
+
+class Staging:
+    """A staging directory, held by a lock as long as this process lives.
+
+    Parameters
+    ----------
+    target : Path
+        Where a dataset will stand; the staging directory lies beside it.
+    name : str
+        `<job>-<attempt>`, unique among all that stage here.
+    """
+
+    def __init__(self, target: Path, name: str) -> None:
+        self.path = target.parent / STAGING_FOLDER / name
+        with write_errors(target.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists():
+                self._clear()
+            self.path.mkdir()
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _clear(self) -> None:
+        if is_held(self.path):
+            raise TargetExistsError(
+                f"Another conversion is writing to “{show_path(self.path)}”. Nothing was touched. "
+                "Wait for it to end.",
+                hint="Wait for the other conversion to end.",
+                path=show_path(self.path),
+            )
+        shutil.rmtree(self.path)
+
+    def remove(self) -> None:
+        """Delete the staging directory with everything in it, and the folder around it if empty."""
+        os.close(self._descriptor)
+        shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            self.path.parent.rmdir()
+        except OSError:
+            return  # other conversions stage there
+
+
+def is_held(staging: Path) -> bool:
+    """Tell whether a living process holds this staging directory."""
+    try:
+        descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def ensure_absent(target: Path) -> None:
+    """Refuse a target that exists.
+
+    Raises
+    ------
+    TargetExistsError
+        The caller parks the job; nothing was touched.
+    """
+    if os.path.lexists(target):
+        raise _exists(target)
+
+
+def _exists(target: Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"“{show_path(target)}” exists and was not written by this job. Nothing was touched. "
+        "Remove or rename it, or choose another name (`dataset_name`).",
+        hint="Remove or rename it, or choose another `dataset_name`.",
+        path=show_path(target),
+    )
+
+
+def ensure_room(folder: Path, needed_bytes: int) -> None:
+    """Refuse to begin what will not fit.
+
+    Raises
+    ------
+    OutOfSpaceError
+        The caller waits until there is room.
+    """
+    with write_errors(folder):
+        found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    no_inodes = found.f_files > 0 and found.f_favail < 16
+    if free >= needed_bytes and not no_inodes:
+        return
+    what = "no free inodes" if no_inodes else f"{free / 2**30:.1f} GiB free"
+    raise OutOfSpaceError(
+        f"{what} on “{show_path(folder)}”, about {needed_bytes / 2**30:.1f} GiB needed. Nothing "
+        "was written. Make room there; under the daemon the conversion then starts by itself.",
+        hint="Make room on the target's disk.",
+        path=show_path(folder),
+        free_bytes=free,
+        needed_bytes=needed_bytes,
+    )
+
+
+def sync_tree(root: Path) -> None:
+    """Flush every directory below `root`, deepest first, then `root` itself.
+
+    The files have been flushed by whoever wrote them.
+    """
+    failpoints.reach("publish.before_fsync")
+    for folder, _, _ in os.walk(root, topdown=False):
+        sync_folder(Path(folder))
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush one directory, so that the names in it last."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems have no flush for directories
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def publish(staged: Path, target: Path, *, replace: bool = False) -> None:
+    """Put a flushed dataset into its place.
+
+    Parameters
+    ----------
+    staged : Path
+        The dataset in its staging directory.
+    target : Path
+        Its place.
+    replace : bool
+        Exchange it with the dataset that stands there: afterwards `staged` is the older one.
+
+    Raises
+    ------
+    TargetExistsError
+        Something stands there and `replace` is not set.
+    """
+    failpoints.reach("publish.before_rename")
+    with write_errors(target.parent):
+        if replace and target.exists():
+            _rename(staged, target, _RENAME_EXCHANGE)
+        else:
+            _rename(staged, target, _RENAME_NOREPLACE)
+        failpoints.reach("publish.after_rename")
+        sync_folder(target.parent)
+    failpoints.reach("publish.after_parent_fsync")
+
+
+def _rename(source: Path, target: Path, flags: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags)
+    if not failed:
+        return
+    number = ctypes.get_errno()
+    if number == errno.EEXIST:
+        raise _exists(target)
+    if number not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(number, os.strerror(number), str(target))
+    # NFS and others know no flags: look first, then rename. A rename onto a directory that is
+    # not empty fails there too, so nothing can be lost in between.
+    if flags == _RENAME_EXCHANGE:
+        older = source.with_name(f"{source.name}.older")
+        target.rename(older)
+        source.rename(target)
+        older.rename(source)
+        return
+    ensure_absent(target)
+    source.rename(target)
+
+
+@contextmanager
+def write_errors(folder: Path) -> Iterator[None]:
+    """Turn the system's errors of writing below `folder` into ours, once."""
+    try:
+        yield
+    except StackwatchError:
+        raise
+    except OSError as error:
+        raise as_write_error(error, folder) from error
+
+
+def as_write_error(error: OSError, folder: Path) -> WriteError:
+    """Return our error for a system error of writing below `folder`."""
+    shown = show_path(folder)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpaceError(
+            f"The disk of “{shown}” is full ({error.strerror}). What was written has been removed. "
+            "Make room there; under the daemon the conversion then starts by itself.",
+            hint="Make room on the target's disk.",
+            path=shown,
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
+        return TargetNotWritableError(
+            f"“{shown}” cannot be written to ({error.strerror}). Create the folder, or give the "
+            "account that runs stackwatch the right to write there.",
+            hint="Create the target folder, or give stackwatch the right to write there.",
+            path=shown,
+        )
+    return WriteError(
+        f"Writing below “{shown}” failed: {error.strerror or error}. It is tried again.",
+        hint="Look at the target's disk; the job is retried by itself.",
+        path=shown,
+    )

@@ -1,0 +1,262 @@
+"""The Zarr3 store: shards encoded by us, metadata written by zarr-python.
+
+Arrays have the axes c, x, y, z (with time: t, c, x, y, z) and the exact shape of the data. The
+`transpose` codec reverses them, so a chunk on disk is a C-ordered (z, y, x, c) cut of a slab and
+nothing is ever transposed. Chunks lie in a shard block by block, rows before columns: the order in
+which they are cut, the same in every run; the index says where each one is.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwatch.model.geometry import Mag
+from stackwatch.model.plan import LayerPlan
+from stackwatch.stores.codecs import CodecSpec, chunk_encoder
+from stackwatch.stores.protocol import Block, MagGrid, ShardRecord
+from stackwatch.stores.shards import Flusher, ShardFile
+
+BLOCK_ROWS = 64
+"""Rows of a block, where the shard allows: two rows of chunks make one row of the next mag."""
+BLOCK_BYTES = 2 * 1024 * 1024
+"""Voxels encoded by one call, about: large enough to forget Python, small enough for the cache."""
+
+
+class Zarr3Store:
+    """Writes one dataset's layers below `root`.
+
+    Parameters
+    ----------
+    root : Path
+        The (staging) directory of the dataset.
+    codecs : mapping of layer name to CodecSpec
+    """
+
+    def __init__(self, root: Path, codecs: dict[str, CodecSpec]) -> None:
+        self._root = root
+        self._codecs = codecs
+        self._flusher = Flusher()
+        self._writers: list[Zarr3MagWriter] = []
+
+    def mag_writer(self, layer: LayerPlan, grid: MagGrid) -> "Zarr3MagWriter":
+        """Return the writer of one mag of one layer."""
+        path = self.mag_path(layer, grid.mag).as_posix()
+        codec = self._codecs[layer.name]
+        writer = Zarr3MagWriter(self._root, path, layer, grid, codec, self._flusher)
+        self._writers.append(writer)
+        return writer
+
+    def wait(self) -> None:
+        """Return when every closed shard is on the disk; raise what went wrong there."""
+        self._flusher.wait()
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes appended so far."""
+        return sum(writer.bytes_written for writer in self._writers)
+
+    def manifest(self) -> tuple[ShardRecord, ...]:
+        """Return every shard written, sorted by path."""
+        records = [record for writer in self._writers for record in writer.records]
+        return tuple(sorted(records, key=lambda record: record.path))
+
+    def close(self) -> None:
+        """End the background threads after the last flush."""
+        self._flusher.stop()
+
+    def abort(self) -> None:
+        """Close every open file; what was written is of no use any more."""
+        for writer in self._writers:
+            writer.abort()
+        self._flusher.stop()
+
+    def mag_path(self, layer: LayerPlan, mag: Mag) -> Path:
+        """Return the directory of one mag, relative to the dataset's root."""
+        return Path(layer.name) / str(mag)
+
+
+class Zarr3MagWriter:
+    """Writes one mag of one layer: cuts blocks into chunks, encodes and appends them."""
+
+    def __init__(
+        self,
+        root: Path,
+        path: str,
+        layer: LayerPlan,
+        grid: MagGrid,
+        codec: CodecSpec,
+        flusher: Flusher,
+    ) -> None:
+        self.records: list[ShardRecord] = []
+        self.bytes_written = 0
+        self._root = root
+        self._path = path
+        self._grid = grid
+        self._has_time = layer.size_t > 1
+        self._encode = chunk_encoder(codec)
+        self._flusher = flusher
+        self._open: dict[tuple[int, int, int, int], ShardFile] = {}
+        self._lock = threading.Lock()
+        self._scratch = threading.local()
+        self._slabs_per_shard = grid.shard.z // grid.chunk.z
+        self._block_rows, self._block_columns = _block_shape(grid, layer.voxel_type.bytes_per_voxel)
+
+    @property
+    def grid(self) -> MagGrid:
+        """How this mag is cut."""
+        return self._grid
+
+    def blocks(self, rows: tuple[int, int]) -> Sequence[Block]:
+        """Return the blocks of the plane within `rows`, in the order of their bytes."""
+        grid = self._grid
+        found = []
+        for shard_y in range(rows[0] // grid.shard.y, -(-rows[1] // grid.shard.y)):
+            for shard_x in range(-(-grid.size.x // grid.shard.x)):
+                found += self._shard_blocks(shard_y, shard_x)
+        # Rows of the plane come first, so that readers and writers move down the slab together.
+        return sorted(found, key=lambda block: (block.y0, block.x0))
+
+    def _shard_blocks(self, shard_y: int, shard_x: int) -> list[Block]:
+        grid = self._grid
+        top, left = shard_y * grid.shard.y, shard_x * grid.shard.x
+        bottom = min(top + grid.shard.y, grid.size.y)
+        right = min(left + grid.shard.x, grid.size.x)
+        corners = [
+            (y, x)
+            for y in range(top, bottom, self._block_rows)
+            for x in range(left, right, self._block_columns)
+        ]
+        return [
+            Block(
+                y, min(y + self._block_rows, bottom), x, min(x + self._block_columns, right),
+                shard_y, shard_x, order,
+            )
+            for order, (y, x) in enumerate(corners)
+        ]  # fmt: skip
+
+    def write_block(self, t: int, slab: int, block: Block, voxels: NDArray[Any]) -> None:
+        """Encode one block and append it to its shard."""
+        grid = self._grid
+        chunk_zyx = (grid.chunk.z, grid.chunk.y, grid.chunk.x)
+        chunks = cut_chunks(voxels, chunk_zyx, self._scratch)
+        filled = has_voxels(chunks)
+        positions = self._positions(slab, block)
+        if not filled.all():
+            chunks, positions = chunks[filled], positions[filled]
+        encoded = self._encode(chunks) if len(positions) else []
+        shard = self._shard(t, slab, block)
+        blocks_per_slab = self._blocks_per_slab(block)
+        order = (slab % self._slabs_per_shard) * blocks_per_slab + block.order
+        written = shard.append(order, positions.tolist(), encoded)
+        with self._lock:
+            self.bytes_written += written
+
+    def finish_slab(self, t: int, slab: int, rows: tuple[int, int], *, is_last: bool) -> None:
+        """Close the shards of these rows that no later slab reaches."""
+        if not is_last and (slab + 1) % self._slabs_per_shard:
+            return
+        shard_rows = range(rows[0] // self._grid.shard.y, -(-rows[1] // self._grid.shard.y))
+        with self._lock:
+            done = [key for key in self._open if key[0] == t and key[2] in shard_rows]
+            shards = [self._open.pop(key) for key in done]
+        for shard in shards:
+            record = shard.finish(self._flusher)
+            if record is not None:
+                self.records.append(record)
+
+    def abort(self) -> None:
+        """Close every open shard without finishing it."""
+        with self._lock:
+            for shard in self._open.values():
+                shard.abort()
+            self._open.clear()
+
+    def _blocks_per_slab(self, block: Block) -> int:
+        grid = self._grid
+        height = min(grid.shard.y, grid.size.y - block.shard_y * grid.shard.y)
+        width = min(grid.shard.x, grid.size.x - block.shard_x * grid.shard.x)
+        return -(-height // self._block_rows) * -(-width // self._block_columns)
+
+    def _positions(self, slab: int, block: Block) -> NDArray[np.intp]:
+        """Return the place of each chunk of a block in C order (x, y, z) of its shard's grid."""
+        grid = self._grid
+        y0, x0 = block.y0 % grid.shard.y, block.x0 % grid.shard.x
+        rows = np.arange(y0 // grid.chunk.y, -(-(y0 + block.y1 - block.y0) // grid.chunk.y))
+        columns = np.arange(x0 // grid.chunk.x, -(-(x0 + block.x1 - block.x0) // grid.chunk.x))
+        chunks_y, chunks_z = grid.shard.y // grid.chunk.y, self._slabs_per_shard
+        place = (columns[None, :] * chunks_y + rows[:, None]) * chunks_z + slab % chunks_z
+        return place.ravel()
+
+    def _shard(self, t: int, slab: int, block: Block) -> ShardFile:
+        z = slab // self._slabs_per_shard
+        key = (t, z, block.shard_y, block.shard_x)
+        with self._lock:
+            if key not in self._open:
+                time = f"{t}/" if self._has_time else ""
+                path = f"{self._path}/c/{time}0/{block.shard_x}/{block.shard_y}/{z}"
+                grid = self._grid
+                chunks = (
+                    (grid.shard.x // grid.chunk.x)
+                    * (grid.shard.y // grid.chunk.y)
+                    * self._slabs_per_shard
+                )
+                self._open[key] = ShardFile(self._root, path, chunks)
+            return self._open[key]
+
+
+def _block_shape(grid: MagGrid, bytes_per_voxel: int) -> tuple[int, int]:
+    """Return rows and columns of a block: multiples of the chunk, within a shard."""
+    rows = max(BLOCK_ROWS, grid.chunk.y)
+    if grid.shard.y % rows and grid.shard.y < grid.size.y:
+        rows = grid.chunk.y
+    column_bytes = rows * grid.chunk.z * bytes_per_voxel
+    columns = max(grid.chunk.x, BLOCK_BYTES // column_bytes // grid.chunk.x * grid.chunk.x)
+    return rows, min(columns, grid.shard.x)
+
+
+def cut_chunks(
+    voxels: NDArray[Any], chunk_zyx: tuple[int, int, int], scratch: threading.local
+) -> NDArray[np.uint8]:
+    """Cut a block into chunks, each contiguous; edges are filled up with zeros.
+
+    Parameters
+    ----------
+    voxels : array, shape (z, y, x) or (z, y, x, c)
+        z at most the chunk's; x and c contiguous.
+    chunk_zyx : (int, int, int)
+    scratch : threading.local
+        Keeps each thread's memory for the next block: fresh memory costs a page fault every 4 KiB.
+
+    Returns
+    -------
+    array, shape (chunks, bytes), uint8
+        Rows of chunks from the top, each from the left. Valid until the thread's next call.
+    """
+    depth, height, width = chunk_zyx
+    rows, columns = -(-voxels.shape[1] // height), -(-voxels.shape[2] // width)
+    padded_shape = (depth, rows * height, columns * width)
+    if voxels.shape[:3] != padded_shape:
+        padded = np.zeros(padded_shape + voxels.shape[3:], voxels.dtype)
+        padded[: voxels.shape[0], : voxels.shape[1], : voxels.shape[2]] = voxels
+        voxels = padded
+    # A chunk's row moves as one item: twice as fast as voxel by voxel.
+    row_bytes = width * int(np.prod(voxels.shape[3:], dtype=int)) * voxels.itemsize
+    flat = voxels.reshape(*voxels.shape[:2], -1).view(np.dtype((np.void, row_bytes)))
+    cut = flat.reshape(depth, rows, height, columns).transpose(1, 3, 0, 2)
+    buffer = getattr(scratch, "buffer", None)
+    if buffer is None or buffer.size < cut.size * row_bytes:
+        buffer = scratch.buffer = np.empty(cut.size * row_bytes, np.uint8)
+    chunks = buffer[: cut.size * row_bytes]
+    np.copyto(chunks.view(cut.dtype).reshape(cut.shape), cut)
+    return chunks.reshape(rows * columns, -1)
+
+
+def has_voxels(chunks: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell for each chunk whether any byte of it is not zero."""
+    words = chunks.view(np.uint64) if chunks.shape[1] % 8 == 0 else chunks
+    found: NDArray[np.bool_] = np.any(words, axis=1)
+    return found
