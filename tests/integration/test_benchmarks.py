@@ -11,9 +11,7 @@ from benchmarks.measure import CommandFailedError, count_bytes, measure
 from benchmarks.stacks import FULL, SMALL, WRITERS
 
 ALLOCATE = "import time; data = bytearray(b'x') * (96 << 20); time.sleep(1)"
-ALLOCATE_IN_A_CHILD = (
-    f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALLOCATE!r}])"
-)
+IN_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ALLOCATE!r}])"
 
 
 def figures(seconds: float, cpu_s: float = 1.0, peak_mib: float = 100.0) -> dict[str, float]:
@@ -23,7 +21,7 @@ def figures(seconds: float, cpu_s: float = 1.0, peak_mib: float = 100.0) -> dict
 
 def test_memory_of_descendants_counts(tmp_path: Path) -> None:
     """The peak is that of the whole tree, not of the command alone."""
-    found = measure([sys.executable, "-c", ALLOCATE_IN_A_CHILD], tmp_path / "log")
+    found = measure([sys.executable, "-c", IN_A_CHILD], tmp_path / "log")
 
     assert found.peak_mib > 96
     assert found.largest_rss_mib > 96
