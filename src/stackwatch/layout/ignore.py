@@ -96,7 +96,7 @@ def finished_name(name: str) -> str:
     return rsync["name"] if rsync else ""
 
 
-def compile_ignore(patterns: tuple[str, ...] = ()) -> Matcher:
+def compile_ignore(patterns: tuple[str, ...] = (), *, with_usual: bool = True) -> Matcher:
     """Return a matcher for the usual junk, temporary names, and the `ignore` setting.
 
     A pattern is a shell glob (`*`, `?`, `[…]`), matched with the case of letters as written:
@@ -108,6 +108,8 @@ def compile_ignore(patterns: tuple[str, ...] = ()) -> Matcher:
     Parameters
     ----------
     patterns : tuple of str
+    with_usual : bool
+        Whether junk and temporary names match too.
 
     Returns
     -------
@@ -125,9 +127,9 @@ def compile_ignore(patterns: tuple[str, ...] = ()) -> Matcher:
 
     def matched_by(path: str) -> str:
         parts = path.rstrip("/").split("/")
-        for part in parts:
-            if is_junk(part):
-                return next(pattern for pattern, compiled in _USUAL if compiled.match(part))
+        junk = next((part for part in parts if is_junk(part)), "") if with_usual else ""
+        if junk:
+            return next(pattern for pattern, compiled in _USUAL if compiled.match(junk))
         folders = parts if path.endswith("/") else parts[:-1]
         for pattern, compiled, is_anchored, is_for_folders in own:
             candidates = folders if is_for_folders else parts

@@ -1,0 +1,255 @@
+"""From numbers in names and extents in files to stacks: which plane is slice z of timepoint t.
+
+Each of the axes c, t and z comes from the names or from inside the files. z may come from both:
+files that hold several slices continue each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stackwatch.errors import (
+    AmbiguousLayoutError,
+    LayoutError,
+    MissingSlicesError,
+    UnknownLayoutError,
+)
+from stackwatch.layout.drafts import Content, StackDraft
+from stackwatch.layout.names import Family, Number, Role
+from stackwatch.layout.numbering import (
+    Numbering,
+    read_numbering,
+    show_number,
+    show_ranges,
+)
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.image import Channel, ImageInfo
+from stackwatch.model.plan import BLACK, PlaneRef
+
+MOST_PADDING: Final = 10
+"""Black slices for each real one beyond which the numbers are taken for something else."""
+
+_Place = tuple[Number, Number, Number]
+"""Channel, timepoint and slice number of a file; 0 where its name does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAxes:
+    """What the names of a family say of each of its files.
+
+    Attributes
+    ----------
+    places : dict of str to (c, t, z)
+        By path.
+    named : frozenset of Role
+        C, T and Z as far as the names hold them.
+    z, t : Numbering
+    """
+
+    places: dict[str, _Place]
+    named: frozenset[Role]
+    z: Numbering
+    t: Numbering
+
+
+def axis_roles(family: Family) -> dict[int, Role] | None:
+    """Return which axis each field of a family is, or None if one cannot be told.
+
+    One number without a known word before it is z, if no other is.
+    """
+    roles = {i: field.role for i, field in enumerate(family.fields)}
+    for i, role in roles.items():
+        if role is Role.PART or (role is Role.UNKNOWN and family.fields[i].word != "."):
+            roles[i] = Role.Z
+    if len(set(roles.values())) < len(roles) or Role.UNKNOWN in roles.values():
+        return None
+    return roles
+
+
+def name_axes(content: Content, family: Family, roles: dict[int, Role]) -> NamedAxes:
+    """Return where the names place each file of a content."""
+    columns = {roles[i]: field.values for i, field in enumerate(family.fields)}
+    places = {
+        content.by_name[name]: (
+            columns[Role.C][i] if Role.C in columns else 0,
+            columns[Role.T][i] if Role.T in columns else 0,
+            columns[Role.Z][i] if Role.Z in columns else 0,
+        )
+        for i, name in enumerate(family.names)
+    }
+    first_c, first_t, _ = next(iter(places.values()))
+    # within one channel and timepoint a number that occurs twice is a duplicate
+    z_values: list[Number] = sorted({z for _, _, z in places.values()})
+    if len(columns) == 1 and Role.Z in columns:
+        z_values = [z for _, _, z in places.values()]
+    t_values: list[Number] = sorted({t for _, t, _ in places.values()})
+    if len(columns) == 1 and Role.T in columns:
+        t_values = [t for _, t, _ in places.values()]
+    assert (first_c, first_t) is not None
+    return NamedAxes(places, frozenset(columns), read_numbering(z_values), read_numbering(t_values))
+
+
+def check_numbers(content: Content, axes: NamedAxes) -> LayoutError | None:
+    """Return what is wrong with the numbers: repeated, out of step, missing; or None."""
+    seen: dict[_Place, str] = {}
+    for path, place in axes.places.items():
+        if place in seen:
+            return _repeated(content, seen[place], path)
+        seen[place] = path
+    for role, numbering in ((Role.Z, axes.z), (Role.T, axes.t)):
+        if numbering.breaks:
+            return _out_of_step(content, role, numbering)
+    absent = _absent_combinations(axes)
+    if not (axes.z.missing or axes.t.missing or absent):
+        return None
+    can_pad = content.missing_slices == "black" and content.is_planar and not axes.t.missing
+    padding = axes.z.missing_count * max(1, len(axes.t.values)) + len(absent)
+    if can_pad and padding <= MOST_PADDING * len(axes.places):
+        return None
+    return _missing(content, axes, absent)
+
+
+def _absent_combinations(axes: NamedAxes) -> list[_Place]:
+    channels = sorted({c for c, _, _ in axes.places.values()})
+    if len(channels) * len(axes.t.values) * len(axes.z.values) == len(axes.places):
+        return []
+    there = set(axes.places.values())
+    return [
+        (c, t, z)
+        for c in channels
+        for t in axes.t.values
+        for z in axes.z.values
+        if (c, t, z) not in there
+    ]
+
+
+def build_stacks(content: Content, axes: NamedAxes) -> tuple[StackDraft, ...]:
+    """Return one stack for each channel, in the names or in the files.
+
+    Parameters
+    ----------
+    content : Content
+    axes : NamedAxes
+        Without faults (`check_numbers`), but for gaps that are to be black.
+    """
+    words = content.words
+    if Role.C not in axes.named:
+        labels = channel_labels(content.first)
+        return tuple(
+            _build_stack(content, axes, 0, c, label, channel, words)
+            for c, (label, channel) in enumerate(labels)
+        )
+    channels = sorted({c for c, _, _ in axes.places.values()})
+    return tuple(
+        _build_stack(content, axes, c, 0, f"c{show_number(c)}", Channel(), words) for c in channels
+    )
+
+
+def channel_labels(info: ImageInfo) -> list[tuple[str, Channel]]:
+    """Return a label and the description of each channel of a file; no label for an only one."""
+    if info.size_c == 1:
+        return [("", info.channels[0] if info.channels else Channel())]
+    names = [channel.name.strip() for channel in info.channels]
+    channels = info.channels or (Channel(),) * info.size_c
+    if len(set(names)) < info.size_c or not all(names):
+        names = [f"c{c}" for c in range(info.size_c)]
+    return list(zip(names, channels, strict=True))
+
+
+def _build_stack(  # noqa: PLR0913 - one call site each for names and files
+    content: Content,
+    axes: NamedAxes,
+    named_c: Number,
+    c: int,
+    label: str,
+    channel: Channel,
+    words: tuple[str, ...],
+) -> StackDraft:
+    files = tuple(path for path, place in axes.places.items() if place[0] == named_c)
+    index = {axes.places[path][1:]: i for i, path in enumerate(files)}
+    planes_tz: list[tuple[PlaneRef, ...]] = []
+    for t_number in axes.t.values:
+        by_z: list[tuple[int, ...]] = []
+        for z_number, position in zip(axes.z.values, axes.z.positions, strict=True):
+            by_z.extend(() for _ in range(position - len(by_z)))
+            found = index.get((t_number, z_number))
+            by_z.append(() if found is None else (found,))
+        planes_tz += _planes_of(content, files, by_z, c)
+    return StackDraft(
+        files=files,
+        planes_tz=tuple(planes_tz),
+        label=label,
+        is_label_enough=bool(channel.name) and channel.name.strip() == label,
+        channel=channel,
+        words=words,
+    )
+
+
+def _planes_of(
+    content: Content, files: tuple[str, ...], by_z: Sequence[tuple[int, ...]], c: int
+) -> list[tuple[PlaneRef, ...]]:
+    """Return the planes of one named timepoint: one row, or one for each timepoint in the files."""
+    if content.is_planar:
+        return [tuple(PlaneRef(f[0], 0, c, 0) if f else PlaneRef(BLACK) for f in by_z)]
+    infos = {file: content.probe(files[file]) for (file,) in by_z}
+    timepoints = next(iter(infos.values())).size_t
+    return [
+        tuple(PlaneRef(file, t, c, z) for (file,) in by_z for z in range(infos[file].size_z))
+        for t in range(timepoints)
+    ]
+
+
+def _repeated(content: Content, one: str, other: str) -> AmbiguousLayoutError:
+    return AmbiguousLayoutError(
+        f"“{show_path(one)}” and “{show_path(other)}” in {content.shown} have the same number: "
+        "which of them is the slice cannot be told. Remove one, or name it under `ignore`.",
+        hint=f'Remove one of them, or set `ignore = ["{show_path(other)}"]`.',
+        paths=[show_path(one), show_path(other)],
+    )
+
+
+def _out_of_step(content: Content, role: Role, numbering: Numbering) -> UnknownLayoutError:
+    before, after = numbering.breaks[0]
+    what = "timepoints" if role is Role.T else "slices"
+    return UnknownLayoutError(
+        f"The numbers of the {what} in {content.shown} do not count with one stride: most go by "
+        f"{show_number(numbering.stride)}, but {show_number(before)} is followed by "
+        f"{show_number(after)}. Whether something is missing cannot be told. Rename or complete "
+        "the files, or name what does not belong under `ignore`.",
+        hint="Rename or complete the files, or name what does not belong under `ignore`.",
+        stride=show_number(numbering.stride),
+        breaks=[f"{show_number(a)} to {show_number(b)}" for a, b in numbering.breaks[:20]],
+    )
+
+
+def _missing(content: Content, axes: NamedAxes, absent: list[_Place]) -> MissingSlicesError:
+    facts: list[str] = []
+    for role, numbering in ((Role.Z, axes.z), (Role.T, axes.t)):
+        if numbering.missing:
+            what = "timepoints" if role is Role.T else "slices"
+            facts.append(
+                f"{what} {show_ranges(numbering.missing)} of {show_number(numbering.values[0])}–"
+                f"{show_number(numbering.values[-1])}"
+                + (f" (stride {show_number(numbering.stride)})" if numbering.stride != 1 else "")
+            )
+    if absent:
+        shown = ", ".join(_show_place(place, axes.named) for place in absent[:6])
+        more = f" and {len(absent) - 6} more" if len(absent) > 6 else ""
+        facts.append(f"the files for {shown}{more}")
+    can_pad = content.is_planar and not axes.t.missing and content.missing_slices == "park"
+    padding = ', or set `missing_slices = "black"`' if can_pad else ""
+    count = axes.z.missing_count + axes.t.missing_count + len(absent)
+    return MissingSlicesError(
+        f"{content.shown} lacks {'; '.join(facts)}. The numbers in the file names say so, and the "
+        f"job is parked. Copy them in{padding}.",
+        hint=f"Copy the missing files in{padding}.",
+        missing_count=count,
+        missing=[show_ranges([one]) for one in (*axes.z.missing, *axes.t.missing)][:100]
+        + [_show_place(place, axes.named) for place in absent[:100]],
+        expected=f"{show_number(axes.z.values[0])}–{show_number(axes.z.values[-1])}",
+    )
+
+
+def _show_place(place: _Place, named: frozenset[Role]) -> str:
+    words = zip((Role.C, Role.T, Role.Z), "ctz", place, strict=True)
+    return " ".join(f"{word}={show_number(n)}" for role, word, n in words if role in named)

@@ -1,0 +1,381 @@
+"""The rules: each looks at the image files of one place and claims them, or says why not.
+
+Ordered, named, pure but for the injected probe. To add one, write a function from `Content` to
+`Claim | Misfit` and add it to `RULES`; `docs/layouts.md` has a paragraph for each.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from stackwatch.errors import (
+    AmbiguousLayoutError,
+    MissingSlicesError,
+    MixedSlicesError,
+    UnknownLayoutError,
+)
+from stackwatch.layout.assembly import (
+    NamedAxes,
+    axis_roles,
+    build_stacks,
+    channel_labels,
+    check_numbers,
+    name_axes,
+)
+from stackwatch.layout.drafts import Claim, Content, Misfit, StackDraft
+from stackwatch.layout.kinds import split_suffix
+from stackwatch.layout.names import Family, Role
+from stackwatch.layout.numbering import Numbering, show_number
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.image import ImageInfo
+from stackwatch.model.plan import PlaneRef
+
+Rule = Callable[[Content], Claim | Misfit]
+
+SEQUENCE: Final = "sequence"
+NAMED_AXES: Final = "named-axes"
+SINGLE_FILE: Final = "single-file"
+OME_SET: Final = "ome-set"
+Z_PARTS: Final = "z-parts"
+LAYER_PER_FILE: Final = "layer-per-file"
+
+
+def single_file(content: Content) -> Claim | Misfit:
+    """Claim one image file: its channels become layers, its z slices, its t a time axis."""
+    if len(content.files) > 1:
+        return Misfit(SINGLE_FILE, f"there are {len(content.files)} image files")
+    if content.is_set:
+        return Misfit(SINGLE_FILE, "the file belongs to an OME-TIFF set")
+    path, info = content.files[0], content.first
+    evidence = f"one image file, “{show_path(path)}”: {_show_extent(info)}"
+    return Claim(SINGLE_FILE, (evidence,), _stacks_of_file(content, path, info))
+
+
+def ome_set(content: Content) -> Claim | Misfit:
+    """Claim the files of one OME-TIFF set: joined once, by what their descriptions say."""
+    if not content.is_set:
+        return Misfit(OME_SET, "no file says that it belongs to an OME-TIFF set")
+    infos = {path: content.probe(path) for path in content.files}
+    uuids = {info.set_uuid for info in infos.values()}
+    first = next(info for info in infos.values() if info.set_files)
+    evidence = (f"OME-XML joins {len(first.set_files)} files to one image: {_show_extent(first)}",)
+    strangers = [path for path, info in infos.items() if not info.set_files]
+    if strangers or len(uuids) > 1:
+        return Claim(OME_SET, evidence, error=_mixed_sets(content, strangers, len(uuids)))
+    places = {
+        plane: PlaneRef(i, *plane)
+        for i, info in enumerate(infos.values())
+        for plane in info.set_planes_tcz
+    }
+    wanted = [
+        (t, c, z)
+        for t in range(first.size_t)
+        for c in range(first.size_c)
+        for z in range(first.size_z)
+    ]
+    absent = [plane for plane in wanted if plane not in places]
+    if absent:
+        return Claim(OME_SET, evidence, error=_incomplete_set(content, first, len(absent)))
+    stacks = tuple(
+        _compact(
+            StackDraft(
+                files=content.files,
+                planes_tz=tuple(
+                    tuple(places[t, c, z] for z in range(first.size_z)) for t in range(first.size_t)
+                ),
+                label=label,
+                is_label_enough=bool(channel.name) and channel.name.strip() == label,
+                channel=channel,
+                words=content.words,
+            )
+        )
+        for c, (label, channel) in enumerate(channel_labels(first))
+    )
+    return Claim(OME_SET, evidence, stacks)
+
+
+def sequence(content: Content) -> Claim | Misfit:
+    """Claim files of one slice each, whose names differ in one number: one file per slice."""
+    family = _only_family(content, SEQUENCE)
+    if isinstance(family, Misfit):
+        return family
+    if not content.is_planar:
+        return Misfit(SEQUENCE, "files hold more than one slice")
+    roles = axis_roles(family)
+    if roles is None or list(roles.values()) != [Role.Z]:
+        return Misfit(SEQUENCE, f"the numbers in “{family.template}” are not one slice number")
+    axes = name_axes(content, family, roles)
+    evidence = (
+        f"{len(family.names)} files are named “{family.template}” and differ in one number "
+        f"({_show_numbering(axes.z)}{_show_reading(family)}): one file per slice",
+    )
+    return _claim_axes(SEQUENCE, content, axes, evidence)
+
+
+def named_axes(content: Content) -> Claim | Misfit:
+    """Claim files whose names carry channel or time numbers, with or without a slice number."""
+    family = _only_family(content, NAMED_AXES)
+    if isinstance(family, Misfit):
+        return family
+    if any(field.role is Role.TILE for field in family.fields):
+        return Claim(NAMED_AXES, _named_evidence(family), error=_tiles(content, family))
+    roles = axis_roles(family)
+    if roles is None:
+        return Misfit(NAMED_AXES, f"not every number in “{family.template}” has a known meaning")
+    if not {Role.C, Role.T} & set(roles.values()):
+        return Misfit(NAMED_AXES, "the names hold neither a channel nor a time number")
+    if not (content.is_planar or content.is_deep):
+        return Misfit(NAMED_AXES, "files of one slice and of several are mixed")
+    evidence = _named_evidence(family)
+    twice = _stated_twice(content, roles)
+    if twice:
+        return Claim(NAMED_AXES, evidence, error=twice)
+    return _claim_axes(NAMED_AXES, content, name_axes(content, family, roles), evidence)
+
+
+def z_parts(content: Content) -> Claim | Misfit:
+    """Claim files of several slices each that continue each other in z."""
+    family = _only_family(content, Z_PARTS)
+    if isinstance(family, Misfit):
+        return family
+    if not content.is_deep:
+        return Misfit(Z_PARTS, "not every file holds several slices")
+    roles = axis_roles(family)
+    if roles is None or list(roles.values()) != [Role.Z]:
+        return Misfit(Z_PARTS, f"the numbers in “{family.template}” are not one part number")
+    if len({(t, y, x) for t, _, y, x in content.extents}) > 1:
+        return Misfit(Z_PARTS, "the files differ in width, height or timepoints")
+    axes = name_axes(content, family, roles)
+    evidence = (
+        f"{len(family.names)} files are named “{family.template}”, hold several slices each and "
+        f"differ in one number ({_show_numbering(axes.z)}): parts that continue each other in z",
+    )
+    is_sure = family.fields[0].role is not Role.UNKNOWN
+    return _claim_axes(Z_PARTS, content, axes, evidence, is_sure=is_sure)
+
+
+def layer_per_file(content: Content) -> Claim | Misfit:
+    """Claim several files that are a layer each."""
+    if len(content.files) < 2:
+        return Misfit(LAYER_PER_FILE, "there is one file")
+    if content.is_set:
+        return Misfit(LAYER_PER_FILE, "the files belong to an OME-TIFF set")
+    are_words = all(len(family.names) == 1 for family in content.families)
+    are_numbered = len(content.families) == 1 and len(content.families[0].fields) == 1
+    if are_numbered and content.families[0].fields[0].role is not Role.UNKNOWN:
+        return Misfit(LAYER_PER_FILE, "the number in the names counts slices, channels or times")
+    if not are_words and content.is_planar:
+        return Misfit(LAYER_PER_FILE, "files of one slice each, with numbers, are no layers")
+    shown = ", ".join(f"“{show_path(path)}”" for path in content.files[:4])
+    alike = len(content.extents) == 1
+    evidence = (
+        f"{len(content.files)} files ({shown}{' …' if len(content.files) > 4 else ''}) "
+        f"of {'the same extent' if alike else 'different extents'}: a layer each",
+    )
+    stacks = tuple(
+        stack
+        for path in content.files
+        for stack in _stacks_of_file(content, path, content.probe(path), is_one_of_many=True)
+    )
+    is_sure = content.is_deep and are_words and alike
+    return Claim(LAYER_PER_FILE, evidence, stacks, is_sure=is_sure)
+
+
+RULES: Final[dict[str, Rule]] = {
+    SINGLE_FILE: single_file,
+    OME_SET: ome_set,
+    SEQUENCE: sequence,
+    NAMED_AXES: named_axes,
+    Z_PARTS: z_parts,
+    LAYER_PER_FILE: layer_per_file,
+}
+"""In the order in which the evidence is shown; the order decides nothing."""
+
+
+def _only_family(content: Content, rule: str) -> Family | Misfit:
+    """Return the one family of a content's names, or why there is none."""
+    if content.is_set:
+        return Misfit(rule, "the files belong to an OME-TIFF set")
+    families = content.families
+    if len(families) > 1:
+        shown = ", ".join(f"“{show_path(family.template)}”" for family in families[:4])
+        return Misfit(rule, f"the names have no common form: {shown}")
+    if not families[0].fields:
+        return Misfit(rule, "there is one file")
+    return families[0]
+
+
+def _claim_axes(
+    rule: str,
+    content: Content,
+    axes: NamedAxes,
+    evidence: tuple[str, ...],
+    *,
+    is_sure: bool = True,
+) -> Claim:
+    error = check_numbers(content, axes)
+    if error is not None:
+        return Claim(rule, evidence, error=error, is_sure=is_sure)
+    warnings = []
+    black = axes.z.missing_count
+    if black:
+        warnings.append(f"{black} missing slices are black (`missing_slices`)")
+    ragged = _ragged(content, axes)
+    if ragged is not None:
+        return Claim(rule, evidence, error=ragged, is_sure=is_sure)
+    stacks = build_stacks(content, axes)
+    return Claim(rule, evidence, stacks, is_sure=is_sure, warnings=tuple(warnings))
+
+
+def _ragged(content: Content, axes: NamedAxes) -> MixedSlicesError | None:
+    """Return an error if files of several slices cannot be lined up: slice counts differ."""
+    if content.is_planar:
+        return None
+    depth_of: dict[object, int] = {}
+    for path, (_, _, z) in axes.places.items():
+        info = content.probe(path)
+        expected = depth_of.setdefault(z, info.size_z)
+        if expected != info.size_z or info.size_t != content.first.size_t:
+            return MixedSlicesError(
+                f"“{show_path(path)}” in {content.shown} holds {_show_extent(info)}, its "
+                f"neighbours {expected} slices and {content.first.size_t} timepoints. Files of "
+                "one series must have one extent. Complete the file, or ignore it.",
+                hint=f'Complete the file, or set `ignore = ["{show_path(path)}"]`.',
+                path=show_path(path),
+                size_z=info.size_z,
+                expected_z=expected,
+            )
+    return None
+
+
+def _stacks_of_file(
+    content: Content, path: str, info: ImageInfo, *, is_one_of_many: bool = False
+) -> tuple[StackDraft, ...]:
+    stem = split_suffix(path.rpartition("/")[2])[0]
+    stacks = []
+    for c, (label, channel) in enumerate(channel_labels(info)):
+        planes_tz = tuple(
+            tuple(PlaneRef(0, t, c, z) for z in range(info.size_z)) for t in range(info.size_t)
+        )
+        whole_label = "_".join(part for part in (stem, label) if part)
+        is_named = bool(channel.name) and channel.name.strip() == label
+        stacks.append(
+            StackDraft(
+                files=(path,),
+                planes_tz=planes_tz,
+                label=whole_label if is_one_of_many else label,
+                is_label_enough=is_one_of_many or is_named,
+                channel=channel,
+                words=(stem,) if is_one_of_many else (*content.words, stem),
+            )
+        )
+    return tuple(stacks)
+
+
+def _compact(stack: StackDraft) -> StackDraft:
+    """Return the stack with only the files its planes lie in."""
+    used = sorted({plane.file for row in stack.planes_tz for plane in row})
+    renumbered = {file: i for i, file in enumerate(used)}
+    return StackDraft(
+        files=tuple(stack.files[file] for file in used),
+        planes_tz=tuple(
+            tuple(PlaneRef(renumbered[p.file], p.t, p.c, p.z) for p in row)
+            for row in stack.planes_tz
+        ),
+        label=stack.label,
+        is_label_enough=stack.is_label_enough,
+        channel=stack.channel,
+        words=stack.words,
+    )
+
+
+def _stated_twice(content: Content, roles: dict[int, Role]) -> AmbiguousLayoutError | None:
+    info = content.first
+    for role, size, word in ((Role.C, info.size_c, "channel"), (Role.T, info.size_t, "timepoint")):
+        if role in roles.values() and size > 1:
+            return AmbiguousLayoutError(
+                f"The file names of {content.shown} count {word}s, and “"
+                f"{show_path(content.files[0])}” itself holds {size}. Which of them are the "
+                f"{word}s cannot be told. Put the files of each into a folder of its own.",
+                hint=f"Put the files of each {word} into a folder of its own.",
+                path=show_path(content.files[0]),
+            )
+    return None
+
+
+def _named_evidence(family: Family) -> tuple[str, ...]:
+    parts = [
+        f"“{field.word or '#'}” counts {_ROLE_NAMES[field.role]} ({len(set(field.values))} values)"
+        for field in family.fields
+    ]
+    return (f"{len(family.names)} files are named “{family.template}”: {', '.join(parts)}",)
+
+
+_ROLE_NAMES: Final = {
+    Role.Z: "slices",
+    Role.UNKNOWN: "slices",
+    Role.PART: "parts",
+    Role.C: "channels",
+    Role.T: "timepoints",
+    Role.TILE: "tiles",
+}
+
+
+def _show_numbering(numbering: Numbering) -> str:
+    first, last = show_number(numbering.values[0]), show_number(numbering.values[-1])
+    return f"{first} to {last}, stride {show_number(numbering.stride)}"
+
+
+def _show_reading(family: Family) -> str:
+    if family.is_signed:
+        return ", read with their sign"
+    return ", read with their decimals" if family.is_decimal else ""
+
+
+def _show_extent(info: ImageInfo) -> str:
+    counts = ((info.size_t, "timepoint"), (info.size_c, "channel"), (info.size_z, "slice"))
+    shown = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts if n > 1 or word == "slice"]
+    return f"{', '.join(shown)} of {info.size_x} x {info.size_y}"
+
+
+def _tiles(content: Content, family: Family) -> UnknownLayoutError:
+    words = [field.word for field in family.fields if field.role is Role.TILE]
+    return UnknownLayoutError(
+        f"The file names of {content.shown} (“{show_path(family.template)}”) count tiles "
+        f"({', '.join(f'“{word}”' for word in words)}). Tiles are not stitched; taken for slices "
+        "they would give a wrong volume. Stitch them first, or rename the files if the number "
+        "counts slices.",
+        hint="Stitch the tiles first, or rename the files if the number counts slices.",
+        words=words,
+    )
+
+
+def _mixed_sets(content: Content, strangers: list[str], sets: int) -> AmbiguousLayoutError:
+    if strangers:
+        shown = show_path(strangers[0])
+        return AmbiguousLayoutError(
+            f"{content.shown} holds an OME-TIFF set and {len(strangers)} images beside it, such as "
+            f"“{shown}”. Whether they belong together cannot be told. Move them apart, or set "
+            f'`ignore = ["{shown}"]`.',
+            hint=f'Move them apart, or set `ignore = ["{shown}"]`.',
+            strangers=[show_path(path) for path in strangers[:20]],
+        )
+    return AmbiguousLayoutError(
+        f"{content.shown} holds {sets} OME-TIFF sets. Put each into a folder of its own.",
+        hint="Put each set into a folder of its own.",
+        sets=sets,
+    )
+
+
+def _incomplete_set(content: Content, first: ImageInfo, absent: int) -> MissingSlicesError:
+    there = set(content.by_name)
+    missing = [name for name in first.set_files if name not in there]
+    shown = ", ".join(f"“{show_path(name)}”" for name in missing[:4])
+    more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+    return MissingSlicesError(
+        f"{absent} planes of the OME-TIFF set in {content.shown} are missing"
+        f"{f': no {shown}{more}' if missing else ''}. OME-XML names {len(first.set_files)} files. "
+        "Copy the missing files in.",
+        hint="Copy the missing files of the OME-TIFF set in.",
+        missing=[show_path(name) for name in missing[:100]],
+        missing_count=absent,
+    )
