@@ -26,7 +26,7 @@ from stackwatch.model.options import (
     VoxelSizeOptions,
 )
 from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES, Category
-from stackwatch.settings.machine import default_memory_gib, usable_cpus
+from stackwatch.engine.machine import default_memory_gib, usable_cpus
 
 LOCAL_QUIET_GAP_S = 60.0
 """Below 60 s a file written through memory mapping looks quiet while it is not."""
