@@ -1,41 +1,107 @@
-"""Tell what a file is and open it: by its first bytes, then by its suffix."""
+"""Tell what a file is and open it: by its first bytes, then by its suffix; one explicit table.
 
-from typing import Any, BinaryIO
+The magic numbers come from each format's own specification.
+"""
 
-import numpy as np
-import tifffile
-from numpy.typing import NDArray
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import BinaryIO, NamedTuple
 
-from stackwatch.model.image import ImageInfo, PixelFormat
+from stackwatch.errors import CorruptSliceError, UnsupportedFormatError
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.image import ImageInfo
 from stackwatch.readers.protocol import SliceReader
 
+_HEAD_BYTES = 512
 
-class _FirstReader:
-    """Grey multi-page TIFF only; replaced by the readers of each format."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._tif = tifffile.TiffFile(file)
-        page = self._tif.pages.first
-        self.info = ImageInfo(
-            reader="tiff",
-            size_y=page.imagelength,
-            size_x=page.imagewidth,
-            size_z=len(self._tif.pages),
-            pixels=PixelFormat(str(np.dtype(page.dtype))),
-        )
+class _Format(NamedTuple):
+    """A format that is read: what it is called, how it begins, who opens it, usual suffixes."""
 
-    def read_plane(self, t: int, c: int, z: int, rows: tuple[int, int]) -> NDArray[Any]:
-        """Return rows of one plane."""
-        plane: NDArray[Any] = self._tif.pages[z].asarray()
-        return plane[rows[0] : rows[1]]
+    name: str
+    magic: tuple[bytes, ...]
+    open: Callable[[BinaryIO, str], SliceReader]
+    suffixes: tuple[str, ...]
 
-    def palette_rgb(self) -> NDArray[Any] | None:
-        """Return None: no palettes yet."""
-        return None
 
-    def close(self) -> None:
-        """Release the file."""
-        self._tif.close()
+def _open_tiff(file: BinaryIO, name: str) -> SliceReader:
+    # Late imports: numpy and the decoders take longer to load than `stackwatch --help` may.
+    from stackwatch.readers.tiff import open_tiff
+
+    return open_tiff(file, name)
+
+
+def _open_png(file: BinaryIO, name: str) -> SliceReader:
+    from stackwatch.readers.raster import open_png
+
+    return open_png(file, name)
+
+
+def _open_jpeg(file: BinaryIO, name: str) -> SliceReader:
+    from stackwatch.readers.raster import open_jpeg
+
+    return open_jpeg(file, name)
+
+
+def _open_bmp(file: BinaryIO, name: str) -> SliceReader:
+    from stackwatch.readers.raster import open_bmp
+
+    return open_bmp(file, name)
+
+
+_FORMATS = (
+    _Format(
+        "TIFF",
+        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        _open_tiff,
+        (".tif", ".tiff", ".btf", ".tf8"),
+    ),
+    _Format("PNG", (b"\x89PNG\r\n\x1a\n",), _open_png, (".png",)),
+    _Format("JPEG", (b"\xff\xd8\xff",), _open_jpeg, (".jpg", ".jpeg", ".jpe", ".jfif")),
+    _Format("BMP", (b"BM",), _open_bmp, (".bmp", ".dib")),
+)
+
+_KNOWN_MAGIC = (
+    (0, b"ZISRAWFILE", "Zeiss CZI"),
+    (0, b"\x89HDF\r\n\x1a\n", "HDF5 or Imaris IMS"),
+    (0, b"\xda\xce\xbe\x0a", "Nikon ND2"),
+    (0, b"\x6a\x50\x20\x20", "Nikon ND2 (JPEG 2000)"),
+    (0, b"\x70\x00\x00\x00", "Leica LIF"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Olympus OIB, ZVI or another OLE document"),
+    (0, b"\x00\x00\x00\x03\x00", "Gatan DM3"),
+    (0, b"\x00\x00\x00\x04\x00\x00\x00\x00", "Gatan DM4"),
+    (208, b"MAP ", "MRC"),
+    (344, b"n+1\0", "NIfTI"),
+    (344, b"ni1\0", "NIfTI"),
+    (4, b"n+2\0\r\n\x1a\n", "NIfTI-2"),
+    (128, b"DICM", "DICOM"),
+    (0, b"WKW", "WKW"),
+    (0, b"\x93NUMPY", "NumPy"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (0, b"RIFF", "WebP or another RIFF file"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x1f\x8b", "a gzip file"),
+    (0, b"%PDF", "a PDF"),
+)  # fmt: skip
+"""What is recognised, and named in the refusal: at which byte, which bytes, what it is."""
+
+_KNOWN_SUFFIXES = {
+    ".czi": "Zeiss CZI", ".lsm": "Zeiss LSM", ".nd2": "Nikon ND2", ".lif": "Leica LIF",
+    ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
+    ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".ims": "Imaris IMS", ".h5": "HDF5",
+    ".hdf5": "HDF5", ".dm3": "Gatan DM3", ".dm4": "Gatan DM4", ".mrc": "MRC", ".map": "MRC",
+    ".rec": "MRC", ".ali": "MRC", ".st": "MRC", ".nii": "NIfTI", ".dcm": "DICOM", ".raw": "raw",
+    ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy", ".stk": "MetaMorph STK",
+}  # fmt: skip
+
+IMAGE_SUFFIXES = frozenset(suffix for form in _FORMATS for suffix in form.suffixes)
+"""Suffixes of the formats that are read, lower case, with their dot."""
+
+FOREIGN_SUFFIXES = frozenset(_KNOWN_SUFFIXES)
+"""Suffixes of image formats that are known but not read by this version."""
 
 
 def open_image(file: BinaryIO, name: str) -> SliceReader:
@@ -44,15 +110,28 @@ def open_image(file: BinaryIO, name: str) -> SliceReader:
     Parameters
     ----------
     file : BinaryIO
-        Seekable; stays the caller's to close.
+        Seekable; stays the caller's to close, after the reader.
     name : str
-        Path as people know it: for the suffix and for messages.
+        Path as people know it: for the suffix and for messages. The base name also tells an
+        OME-TIFF which file of its set it is.
 
     Raises
     ------
-    CorruptSliceError, UnsupportedFormatError, LimitExceededError, MixedSlicesError
+    CorruptSliceError
+        Empty, truncated or damaged; the caller passes it on.
+    UnsupportedFormatError
+        No image, or one that is not read; the message says what it looks like.
+    LimitExceededError
+        The headers declare an absurd size.
+    MixedSlicesError, AmbiguousLayoutError
+        The pages of the file do not form one image, or do not say which.
     """
-    return _FirstReader(file)
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    for form in _FORMATS:
+        if head.startswith(form.magic):
+            return form.open(file, name)
+    raise _refusal(head, name)
 
 
 def probe_image(file: BinaryIO, name: str) -> ImageInfo:
@@ -62,3 +141,49 @@ def probe_image(file: BinaryIO, name: str) -> ImageInfo:
         return reader.info
     finally:
         reader.close()
+
+
+def _refusal(head: bytes, name: str) -> CorruptSliceError | UnsupportedFormatError:
+    """Say why a file is not read, as precisely as its first bytes allow."""
+    shown = show_path(name)
+    suffix = PurePosixPath(name).suffix.lower()
+    expected = next((form.name for form in _FORMATS if suffix in form.suffixes), "")
+    if not head.strip(b"\0"):
+        what = "is empty" if not head else "begins with nothing but zeros"
+        return CorruptSliceError(
+            f"“{shown}” {what}: it was not written completely. Copy the file again.",
+            hint="Copy the file again.",
+            path=shown,
+        )
+    found = _look_of(head)
+    if found is None and _is_text(head):
+        found = "text"
+    if found is None and not expected:
+        found = _KNOWN_SUFFIXES.get(suffix)
+    if found is None and expected:
+        return CorruptSliceError(
+            f"“{shown}” does not begin like a {expected}: it is damaged. Copy the file again.",
+            hint="Copy the file again.",
+            path=shown,
+        )
+    looks = f"looks like {found}" if found else "is of no known image format"
+    named = f" although it is named {suffix}" if expected else ""
+    return UnsupportedFormatError(
+        f"“{shown}” {looks}{named}; this version of stackwatch reads TIFF, PNG, JPEG and BMP. "
+        "Convert it to TIFF, or exclude it with `ignore`.",
+        hint="Convert it to TIFF, or exclude it with `ignore`.",
+        path=shown,
+        format=found or "",
+    )
+
+
+def _look_of(head: bytes) -> str | None:
+    for offset, magic, what in _KNOWN_MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return what
+    return None
+
+
+def _is_text(head: bytes) -> bool:
+    printable = sum(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
+    return b"\0" not in head and printable >= len(head) * 0.95

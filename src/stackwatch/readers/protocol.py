@@ -1,8 +1,10 @@
 """The ports of this floor: what a reader is, and what the engine pulls slices from."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Protocol
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from stackwatch.model.image import ImageInfo
@@ -48,6 +50,58 @@ class SliceReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RawRun:
+    """Rows of a plane that lie one behind the other in the file, as they will lie in memory.
+
+    Attributes
+    ----------
+    offset : int
+        Byte of the file where they begin.
+    first_row, rows : int
+        Which rows, and how many.
+    """
+
+    offset: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawPlane:
+    """A plane that needs no decoder.
+
+    Attributes
+    ----------
+    dtype : numpy dtype
+        With the file's byte order.
+    row_bytes : int
+    runs : tuple of RawRun
+        In the order of their rows; together all rows.
+    """
+
+    dtype: np.dtype[Any]
+    row_bytes: int
+    runs: tuple[RawRun, ...]
+
+
+@runtime_checkable
+class ByteRanges(Protocol):
+    """What a reader adds whose planes lie at known places of the file.
+
+    With it, planes without a decoder are read straight into the slab, and the digest of a large
+    file runs just ahead of its decoding.
+    """
+
+    def raw_plane(self, t: int, c: int, z: int) -> RawPlane | None:
+        """Return where the rows of a plane lie, or None if it has to be decoded."""
+        ...
+
+    def byte_span(self, t: int, c: int, z: int) -> tuple[int, int]:
+        """Return the first byte of a plane and the byte after its last."""
+        ...
+
+
 class ReaderFactory(Protocol):
     """A reader module's way in."""
 
@@ -81,7 +135,7 @@ class SliceSource(Protocol):
 
     @property
     def decode_bytes(self) -> int:
-        """Memory that one call of `read_slice_into` needs beside `outs`, in bytes, all rows read."""
+        """Bytes of memory one call of `read_slice_into` needs beside `outs`, all rows read."""
         ...
 
     def iter_keys(self) -> Iterator[int]:
