@@ -5,10 +5,11 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
@@ -49,6 +50,24 @@ SMALL: dict[str, Shape] = FULL | {
 }
 
 
+def iter_ragged_labels(shape_zyx: Shape, seed: int = 0) -> Iterator[NDArray[np.uint32]]:
+    """Yield slices of a dense segmentation with ragged borders, as classifiers leave them.
+
+    Yields
+    ------
+    array, shape (y, x), uint32: small cells whose borders are displaced at random, by up to two
+    voxels, anew in each slice; smooth borders would compress far better than real ones
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.ogrid[0 : shape_zyx[1], 0 : shape_zyx[2]]
+    coarse_yx = (-(-shape_zyx[1] // 2), -(-shape_zyx[2] // 2))
+    for slice_yx in iter_label_slices(shape_zyx, seed, cell_vx=32):
+        shifts = rng.integers(-2, 3, (2, *coarse_yx)).repeat(2, axis=1).repeat(2, axis=2)
+        shift_y, shift_x = shifts[:, : shape_zyx[1], : shape_zyx[2]]
+        from_y = np.clip(y + shift_y, 0, shape_zyx[1] - 1)
+        yield slice_yx[from_y, np.clip(x + shift_x, 0, shape_zyx[2] - 1)]
+
+
 def write_planes(folder: Path, shape_zyx: Shape, dtype: str) -> None:
     """Write one large plane and link it once per slice: the same bytes to read, the disk of one."""
     folder.mkdir(parents=True)
@@ -77,7 +96,7 @@ def write_slices(iter_slices: Callable[[Shape], Any]) -> Callable[[Path, Shape],
 WRITERS: dict[str, Callable[[Path, Shape], None]] = {
     "em": write_slices(iter_em_slices),
     "light_sheet": write_slices(iter_light_sheet_slices),
-    "labels": write_slices(iter_label_slices),
+    "labels": write_slices(iter_ragged_labels),
     "pages": write_pages,
     "tiny": write_slices(iter_em_slices),
     "deep_128": write_slices(iter_em_slices),
