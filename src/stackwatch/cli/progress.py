@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stackwatch.model.result import Progress
 
 _MIB: Final = 1 << 20
+_LINE_INTERVAL_S: Final = 10.0
 
 
 class Reporter(Protocol):
@@ -40,17 +41,17 @@ class Reporter(Protocol):
 
 
 def reporter(*, is_quiet: bool = False) -> Reporter:
-    """Return the journal that fits where stderr goes."""
-    if is_quiet:
-        return _Lines(interval_s=float("inf"))
-    return _TerminalBar() if sys.stderr.isatty() else _Lines(interval_s=10.0)
+    """Return the journal that fits where stderr goes; `is_quiet` leaves the plain lines out."""
+    if sys.stderr.isatty():
+        return _TerminalBar()
+    return _Lines(is_quiet=is_quiet)
 
 
 class _Lines:
     """Says each new phase, and how far it is every few seconds."""
 
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
         self._phase = ""
         self._said_at = 0.0
         self._lock = threading.Lock()
@@ -69,8 +70,8 @@ class _Lines:
     def progress(self, progress: "Progress") -> None:
         now = time.monotonic()
         with self._lock:
-            is_due = progress.phase != self._phase or now - self._said_at >= self._interval_s
-            if not is_due or self._interval_s == float("inf"):
+            is_due = progress.phase != self._phase or now - self._said_at >= _LINE_INTERVAL_S
+            if self._is_quiet or not is_due:
                 return
             self._phase, self._said_at = progress.phase, now
         say(describe(progress))
