@@ -41,6 +41,15 @@ class FolderState(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+class DatasetState(StrEnum):
+    """Where a dataset of a job stands."""
+
+    PUBLISHING = "publishing"
+    PUBLISHED = "published"
+    SUPERSEDED = "superseded"
+    ABANDONED = "abandoned"
+
+
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.CLAIMED, JobState.PARKED, JobState.FAILED}),
     JobState.CLAIMED: frozenset(
@@ -53,6 +62,51 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 """`failed` is final for this content (a newer generation took over, or it vanished); `waiting` has
 a time or a condition after which the job is queued again; `parked` waits for a human."""
+
+
+_ARRIVING = frozenset({AcquisitionState.SETTLING, AcquisitionState.INCOMPLETE})
+
+ACQUISITION_TRANSITIONS: dict[AcquisitionState, frozenset[AcquisitionState]] = {
+    AcquisitionState.SETTLING: frozenset(AcquisitionState)
+    - {AcquisitionState.SETTLING, AcquisitionState.SUPERSEDED},
+    AcquisitionState.INCOMPLETE: frozenset(AcquisitionState)
+    - {AcquisitionState.INCOMPLETE, AcquisitionState.SUPERSEDED},
+    AcquisitionState.QUEUED: _ARRIVING
+    | {
+        AcquisitionState.CONVERTING,
+        AcquisitionState.WAITING,
+        AcquisitionState.PARKED,
+        AcquisitionState.IGNORED,
+    },
+    AcquisitionState.CONVERTING: _ARRIVING
+    | {
+        AcquisitionState.QUEUED,
+        AcquisitionState.PUBLISHED,
+        AcquisitionState.WAITING,
+        AcquisitionState.PARKED,
+        AcquisitionState.IGNORED,
+    },
+    AcquisitionState.PUBLISHED: _ARRIVING | {AcquisitionState.QUEUED},
+    AcquisitionState.WAITING: _ARRIVING
+    | {AcquisitionState.QUEUED, AcquisitionState.PARKED, AcquisitionState.IGNORED},
+    AcquisitionState.PARKED: _ARRIVING | {AcquisitionState.QUEUED, AcquisitionState.IGNORED},
+    AcquisitionState.IGNORED: _ARRIVING
+    | {AcquisitionState.QUEUED, AcquisitionState.CONVERTING, AcquisitionState.PARKED},
+    AcquisitionState.SUPERSEDED: frozenset(),
+}
+"""An acquisition follows its newest job, except while it is arriving: then only a scan may say
+that it lies still again. `superseded` is a word for one of its generations."""
+
+DATASET_TRANSITIONS: dict[DatasetState, frozenset[DatasetState]] = {
+    DatasetState.PUBLISHING: frozenset(
+        {DatasetState.PUBLISHING, DatasetState.PUBLISHED, DatasetState.ABANDONED}
+    ),
+    DatasetState.PUBLISHED: frozenset({DatasetState.SUPERSEDED}),
+    DatasetState.ABANDONED: frozenset({DatasetState.PUBLISHING}),
+    DatasetState.SUPERSEDED: frozenset(),
+}
+"""`publishing` is recorded before the rename and `published` after it; an attempt that ended
+between the two is looked for on the disk, and is `abandoned` if it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +125,8 @@ class NewJob:
         What it looked like when it had settled.
     files : int
     total_bytes : int
+    size_mark : str
+        Digest over names and sizes alone.
     """
 
     folder: str
@@ -79,3 +135,4 @@ class NewJob:
     stat_mark: str
     files: int
     total_bytes: int
+    size_mark: str = ""

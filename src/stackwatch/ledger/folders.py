@@ -1,0 +1,314 @@
+"""Verbs about drop folders and the acquisitions in them."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from stackwatch.errors import LedgerError, StackwatchError, VanishedError
+from stackwatch.ledger.book import Book
+from stackwatch.ledger.records import dump_json, parse_json
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.facts import AcquisitionFact, Sighting
+from stackwatch.model.job import AcquisitionId, AcquisitionState, FolderState, JobState
+
+_STATE_OF_JOB = {
+    JobState.QUEUED: AcquisitionState.QUEUED,
+    JobState.CLAIMED: AcquisitionState.CONVERTING,
+    JobState.WAITING: AcquisitionState.WAITING,
+    JobState.SUCCEEDED: AcquisitionState.PUBLISHED,
+    JobState.PARKED: AcquisitionState.PARKED,
+}
+"""`failed` has no state of its own: a newer generation took over, or the acquisition vanished."""
+
+
+class FolderVerbs:
+    """What the watching river records.
+
+    Every verb is one transaction. Folders are named as in the settings; a folder must have been
+    recorded with `upsert` first.
+    """
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+
+    # ------------------------------------------------------------ drop folders
+
+    def upsert(self, name: str, path: Path, target: Path) -> None:
+        """Record a configured drop folder, new or known."""
+        with self._book.transaction():
+            known = self._book.row("folder_by_name", name=name)
+            row = self._book.row(
+                "upsert_folder",
+                name=name,
+                path=os.fsencode(path),
+                target=os.fsencode(target),
+                now_us=self._book.now_us(),
+            )
+            assert row is not None
+            if known is None:
+                self._book.note("folder.recorded", folder_id=row["id"], path=show_path(path))
+
+    def keep_only(self, names: frozenset[str]) -> None:
+        """Take all other folders out of the configuration: their jobs are not claimed any more."""
+        with self._book.transaction():
+            for row in self._book.rows("folders"):
+                if row["name"] not in names and row["is_configured"]:
+                    self._book.rows("unconfigure_folder", folder_id=row["id"])
+                    self._book.note("folder.unconfigured", folder_id=row["id"])
+
+    def record_state(self, name: str, state: FolderState, reason: str = "") -> bool:
+        """Record how a folder is doing; return whether that is news."""
+        with self._book.transaction():
+            row = self._folder(name)
+            if (row["state"], row["reason"]) == (state, show_path(reason)):
+                return False
+            self._book.rows(
+                "folder_state", folder_id=row["id"], state=state, reason=show_path(reason)
+            )
+            if row["state"] != state:
+                self._book.note(
+                    f"folder.{state}",
+                    folder_id=row["id"],
+                    state_from=row["state"],
+                    state_to=state,
+                    reason=show_path(reason),
+                )
+            return True
+
+    def record_scan(
+        self, name: str, *, files: int, seconds: float, mount: dict[str, Any] | None
+    ) -> None:
+        """Record a scan of everything; `mount` as `MountIdentity.as_record` gives it."""
+        with self._book.transaction():
+            self._book.rows(
+                "folder_scan",
+                folder_id=self._folder(name)["id"],
+                files=files,
+                scan_ms=round(seconds * 1000),
+                mount=dump_json(mount),
+                now_us=self._book.now_us(),
+            )
+
+    def mount(self, name: str) -> dict[str, Any] | None:
+        """Return the mount of the last good scan, as it was recorded."""
+        with self._book.transaction():
+            return parse_json(self._folder(name)["mount"])
+
+    # ------------------------------------------------------------ acquisitions
+
+    def facts(self, name: str) -> dict[str, AcquisitionFact]:
+        """Return what reconciling needs to know of all acquisitions of a folder, by key."""
+        with self._book.transaction():
+            rows = self._book.rows("acquisition_facts", folder_id=self._folder(name)["id"])
+        return {
+            os.fsdecode(row["key"]): AcquisitionFact(
+                acquisition_id=AcquisitionId(row["id"]),
+                key=os.fsdecode(row["key"]),
+                state=AcquisitionState(row["state"]),
+                generation=row["generation"],
+                stat_mark=row["stat_mark"],
+                size_mark=row["size_mark"],
+                content_digest=row["content_digest"],
+                is_gone=row["vanished_at_us"] is not None,
+            )
+            for row in rows
+        }
+
+    def record_settling(self, name: str, sighting: Sighting) -> AcquisitionId:
+        """Record that an acquisition is arriving: new, back again, or changed.
+
+        A job of an older content stays queued but is not claimed meanwhile.
+        """
+        with self._book.transaction():
+            acquisition_id = self._sight(name, sighting)
+            self._book.move_acquisition(
+                acquisition_id, AcquisitionState.SETTLING, "acquisition.changed"
+            )
+            self._book.rows("acquisition_error", acquisition_id=acquisition_id, error="")
+            return acquisition_id
+
+    def record_incomplete(self, name: str, sighting: Sighting, error: StackwatchError) -> None:
+        """Record that an acquisition has not settled within the ceiling."""
+        self._record_with_error(
+            name, sighting, AcquisitionState.INCOMPLETE, "acquisition.incomplete", error
+        )
+
+    def park(self, name: str, sighting: Sighting, error: StackwatchError) -> None:
+        """Set an acquisition that gets no job aside for a person."""
+        self._record_with_error(
+            name, sighting, AcquisitionState.PARKED, "acquisition.parked", error
+        )
+
+    def record_vanished(self, name: str, key: str) -> None:
+        """Record that an acquisition is not there any more.
+
+        Its jobs that nobody works on fail; one that is being converted is left to its worker.
+        """
+        with self._book.transaction():
+            row = self._acquisition(name, key)
+            if row is None or row["vanished_at_us"] is not None:
+                return
+            now_us = self._book.now_us()
+            self._book.rows("acquisition_vanished", acquisition_id=row["id"], now_us=now_us)
+            self._book.note("acquisition.vanished", acquisition_id=row["id"])
+            ended = self._fail_open_jobs(row, _vanished(key))
+            if ended or not row["generation"]:
+                self._book.move_acquisition(
+                    row["id"], AcquisitionState.IGNORED, "acquisition.ignored"
+                )
+
+    def restore(self, name: str, sighting: Sighting) -> AcquisitionState:
+        """Put the state of an acquisition back: it lies still, exactly as it was recorded.
+
+        A conversion that had failed because the acquisition was not there is queued again.
+
+        Returns
+        -------
+        AcquisitionState
+        """
+        with self._book.transaction():
+            acquisition_id = self._sight(name, sighting)
+            row = self._book.row("acquisition_by_id", acquisition_id=acquisition_id)
+            assert row is not None
+            state = self._state_by_job(row)
+            self._book.move_acquisition(acquisition_id, state, "acquisition.restored")
+            return state
+
+    def update_mark(self, name: str, sighting: Sighting) -> AcquisitionState:
+        """Record a new stat mark for the same content, and restore the acquisition's state.
+
+        For the caller who has compared the content digests and found them equal.
+        """
+        with self._book.transaction():
+            row = self._acquisition(name, sighting.key)
+            generation = row and self._book.row(
+                "generation", acquisition_id=row["id"], number=row["generation"]
+            )
+            if not generation:
+                raise _unknown(f"acquisition “{show_path(sighting.key)}” of “{name}”")
+            self._book.rows(
+                "generation_mark",
+                generation_id=generation["id"],
+                stat_mark=sighting.stat_mark,
+                size_mark=sighting.size_mark,
+            )
+            return self.restore(name, sighting)
+
+    # ------------------------------------------------------------ parts
+
+    def _folder(self, name: str) -> sqlite3.Row:
+        row = self._book.row("folder_by_name", name=name)
+        if row is None:
+            raise _unknown(f"folder “{name}”")
+        return row
+
+    def _acquisition(self, name: str, key: str) -> sqlite3.Row | None:
+        folder_id = self._folder(name)["id"]
+        return self._book.row("acquisition", folder_id=folder_id, key=os.fsencode(key))
+
+    def _sight(self, name: str, sighting: Sighting) -> AcquisitionId:
+        """Insert an acquisition, or bring what is known of its looks up to date."""
+        looks = {
+            "name": os.fsencode(sighting.name),
+            "kind": sighting.kind,
+            "source": os.fsencode(sighting.source),
+            "stat_mark": sighting.stat_mark,
+            "size_mark": sighting.size_mark,
+            "files": sighting.files,
+            "total_bytes": sighting.total_bytes,
+        }
+        row = self._acquisition(name, sighting.key)
+        if row is not None:
+            self._book.rows("sight_acquisition", acquisition_id=row["id"], **looks)
+            return AcquisitionId(row["id"])
+        row = self._book.row(
+            "insert_acquisition",
+            folder_id=self._folder(name)["id"],
+            key=os.fsencode(sighting.key),
+            now_us=self._book.now_us(),
+            **looks,
+        )
+        assert row is not None
+        self._book.note(
+            "acquisition.seen",
+            acquisition_id=row["id"],
+            state_to=AcquisitionState.SETTLING,
+            acquisition=show_path(sighting.key),
+        )
+        return AcquisitionId(row["id"])
+
+    def _record_with_error(
+        self,
+        name: str,
+        sighting: Sighting,
+        state: AcquisitionState,
+        event: str,
+        error: StackwatchError,
+    ) -> None:
+        with self._book.transaction():
+            acquisition_id = self._sight(name, sighting)
+            self._book.move_acquisition(acquisition_id, state, event)
+            self._book.rows(
+                "acquisition_error",
+                acquisition_id=acquisition_id,
+                error=dump_json(error.as_record()),
+            )
+
+    def _fail_open_jobs(self, acquisition: sqlite3.Row, error: StackwatchError) -> int:
+        jobs = self._book.rows("open_jobs", acquisition_id=acquisition["id"])
+        for job in jobs:
+            end_job(self._book, job, JobState.FAILED, "job.failed", error)
+        return len(jobs)
+
+    def _state_by_job(self, acquisition: sqlite3.Row) -> AcquisitionState:
+        job = self._book.row(
+            "newest_job", acquisition_id=acquisition["id"], number=acquisition["generation"]
+        )
+        if job is None:
+            return AcquisitionState.PARKED  # only a verdict without a job leads here
+        if job["state"] == JobState.FAILED:
+            self._book.move_job(job, JobState.QUEUED, "job.queued")
+            self._book.rows("job_retried", job_id=job["id"], now_us=self._book.now_us())
+            return AcquisitionState.QUEUED
+        return _STATE_OF_JOB[JobState(job["state"])]
+
+
+def end_job(
+    book: Book,
+    job: sqlite3.Row,
+    to: JobState,
+    event: str,
+    error: StackwatchError | None = None,
+    *,
+    result: dict[str, Any] | None = None,
+    not_before_us: int = 0,
+) -> None:
+    """Move a job out of somebody's hands and keep what came of it."""
+    facts = {"error_code": error.code} if error else {}
+    book.move_job(job, to, event, attempt=job["attempt"], **facts)
+    book.rows(
+        "job_ended",
+        job_id=job["id"],
+        error=dump_json(error.as_record()) if error else "",
+        result=dump_json(result),
+        not_before_us=not_before_us,
+        now_us=book.now_us(),
+    )
+
+
+def _vanished(key: str) -> VanishedError:
+    hint = "Put it back: the conversion is then queued again by itself."
+    return VanishedError(
+        f"“{show_path(key)}” is not in its drop folder any more, so it cannot be converted. {hint}",
+        hint=hint,
+        acquisition=show_path(key),
+    )
+
+
+def _unknown(what: str) -> LedgerError:
+    return LedgerError(
+        f"The ledger knows no {what}. It was removed, or never recorded. Look at "
+        "`stackwatch status`.",
+        hint="Look at `stackwatch status`.",
+    )

@@ -1,0 +1,246 @@
+-- Every statement of the ledger, by name. One transaction of a verb uses several of them.
+
+-- name: start_daemon
+INSERT INTO daemon (id, pid, host, version, started_at_us, alive_at_us)
+VALUES (1, :pid, :host, :version, :now_us, :now_us)
+ON CONFLICT (id) DO UPDATE SET
+    pid = :pid, host = :host, version = :version, started_at_us = :now_us, alive_at_us = :now_us,
+    stopped_at_us = NULL;
+
+-- name: beat
+UPDATE daemon SET alive_at_us = :now_us;
+
+-- name: stop_daemon
+UPDATE daemon SET alive_at_us = :now_us, stopped_at_us = :now_us;
+
+-- name: daemon
+SELECT * FROM daemon;
+
+-- name: note_event
+INSERT INTO events (at_us, event, folder_id, acquisition_id, job_id, state_from, state_to, facts)
+VALUES (:now_us, :event, :folder_id, :acquisition_id, :job_id, :state_from, :state_to, :facts);
+
+-- name: upsert_folder
+INSERT INTO folders (name, path, target, state, recorded_at_us)
+VALUES (:name, :path, :target, 'healthy', :now_us)
+ON CONFLICT (name) DO UPDATE SET path = :path, target = :target, is_configured = 1
+RETURNING id;
+
+-- name: unconfigure_folder
+UPDATE folders SET is_configured = 0 WHERE id = :folder_id;
+
+-- name: folder_by_name
+SELECT * FROM folders WHERE name = :name;
+
+-- name: folders
+SELECT * FROM folders ORDER BY name;
+
+-- name: folder_counts
+SELECT folder_id, state, count(*) AS number FROM acquisitions
+WHERE vanished_at_us IS NULL OR state NOT IN ('settling', 'incomplete', 'ignored')
+GROUP BY folder_id, state;
+
+-- name: folder_state
+UPDATE folders SET state = :state, reason = :reason WHERE id = :folder_id;
+
+-- name: folder_scan
+UPDATE folders SET files = :files, scan_ms = :scan_ms, mount = :mount, scanned_at_us = :now_us
+WHERE id = :folder_id;
+
+-- name: acquisition
+SELECT * FROM acquisitions WHERE folder_id = :folder_id AND key = :key;
+
+-- name: acquisition_by_id
+SELECT * FROM acquisitions WHERE id = :acquisition_id;
+
+-- name: acquisition_facts
+SELECT
+    a.id, a.key, a.state, a.generation, a.vanished_at_us,
+    coalesce(g.stat_mark, iif(a.state = 'parked', a.stat_mark, '')) AS stat_mark,
+    coalesce(g.size_mark, iif(a.state = 'parked', a.size_mark, '')) AS size_mark,
+    coalesce(g.content_digest, '') AS content_digest
+FROM acquisitions AS a
+LEFT JOIN generations AS g ON g.acquisition_id = a.id AND g.number = a.generation
+WHERE a.folder_id = :folder_id;
+
+-- name: acquisitions
+SELECT a.*, f.name AS folder FROM acquisitions AS a JOIN folders AS f ON f.id = a.folder_id
+WHERE (:folder IS NULL OR f.name = :folder) AND (:state IS NULL OR a.state = :state)
+ORDER BY a.changed_at_us DESC, a.id DESC LIMIT :limit;
+
+-- name: insert_acquisition
+INSERT INTO acquisitions (
+    folder_id, key, name, kind, source, state, stat_mark, size_mark, files, total_bytes,
+    seen_at_us, changed_at_us)
+VALUES (
+    :folder_id, :key, :name, :kind, :source, 'settling', :stat_mark, :size_mark, :files,
+    :total_bytes, :now_us, :now_us)
+RETURNING id;
+
+-- name: sight_acquisition
+UPDATE acquisitions SET
+    name = :name, kind = :kind, source = :source, stat_mark = :stat_mark, size_mark = :size_mark,
+    files = :files, total_bytes = :total_bytes, vanished_at_us = NULL
+WHERE id = :acquisition_id;
+
+-- name: acquisition_state
+UPDATE acquisitions SET state = :state, changed_at_us = :now_us WHERE id = :acquisition_id;
+
+-- name: acquisition_error
+UPDATE acquisitions SET error = :error WHERE id = :acquisition_id;
+
+-- name: acquisition_vanished
+UPDATE acquisitions SET vanished_at_us = :now_us WHERE id = :acquisition_id;
+
+-- name: acquisition_generation
+UPDATE acquisitions SET generation = :number, vanished_at_us = NULL, error = ''
+WHERE id = :acquisition_id;
+
+-- name: generation
+SELECT * FROM generations WHERE acquisition_id = :acquisition_id AND number = :number;
+
+-- name: insert_generation
+INSERT INTO generations (
+    acquisition_id, number, state, stat_mark, size_mark, files, total_bytes, created_at_us)
+VALUES (
+    :acquisition_id, :number, 'queued', :stat_mark, :size_mark, :files, :total_bytes, :now_us)
+RETURNING id;
+
+-- name: generation_state
+UPDATE generations SET state = :state WHERE id = :generation_id;
+
+-- name: generation_mark
+UPDATE generations SET stat_mark = :stat_mark, size_mark = :size_mark WHERE id = :generation_id;
+
+-- name: generation_digest
+UPDATE generations SET content_digest = :content_digest WHERE id = :generation_id;
+
+-- name: supersede_generations
+UPDATE generations SET state = 'superseded'
+WHERE acquisition_id = :acquisition_id AND number < :number AND state <> 'superseded';
+
+-- name: datasets_to_supersede
+SELECT d.* FROM datasets AS d JOIN generations AS g ON g.id = d.generation_id
+WHERE g.acquisition_id = :acquisition_id AND g.number < :number AND d.state = 'published';
+
+-- name: insert_job
+INSERT INTO jobs (acquisition_id, generation_id, state, queued_at_us)
+VALUES (:acquisition_id, :generation_id, 'queued', :now_us)
+RETURNING id;
+
+-- name: job
+SELECT * FROM job_facts WHERE id = :job_id;
+
+-- name: newest_job
+SELECT * FROM job_facts WHERE acquisition_id = :acquisition_id AND generation = :number
+ORDER BY id DESC LIMIT 1;
+
+-- name: open_jobs
+SELECT * FROM job_facts
+WHERE acquisition_id = :acquisition_id AND state IN ('queued', 'waiting', 'parked') ORDER BY id;
+
+-- name: jobs
+SELECT * FROM job_facts
+WHERE (:state IS NULL OR state = :state) AND (:folder IS NULL OR folder = :folder)
+ORDER BY id DESC LIMIT :limit;
+
+-- name: jobs_in_state
+SELECT * FROM job_facts WHERE state = :state ORDER BY id;
+
+-- name: job_counts
+SELECT state, count(*) AS number FROM jobs GROUP BY state;
+
+-- name: due_jobs
+SELECT * FROM job_facts WHERE state = 'waiting' AND not_before_us <= :now_us ORDER BY id;
+
+-- name: next_job
+SELECT * FROM job_facts AS j
+WHERE j.state = 'queued' AND j.not_before_us <= :now_us AND j.acquisition_state = 'queued'
+    AND j.generation = j.newest_generation AND j.vanished_at_us IS NULL
+    AND j.is_configured = 1 AND j.folder_state <> 'unavailable'
+    AND NOT EXISTS (
+        SELECT 1 FROM jobs AS o WHERE o.acquisition_id = j.acquisition_id AND o.state = 'claimed')
+ORDER BY j.queued_at_us, j.id LIMIT 1;
+
+-- name: next_due
+SELECT min(not_before_us) AS at_us FROM jobs WHERE state IN ('queued', 'waiting');
+
+-- name: job_state
+UPDATE jobs SET state = :state WHERE id = :job_id;
+
+-- name: job_claimed
+UPDATE jobs SET
+    attempt = attempt + 1, claimed_at_us = :now_us, alive_at_us = :now_us, finished_at_us = NULL,
+    worker_pid = :worker_pid, progress = '', error = ''
+WHERE id = :job_id;
+
+-- name: job_worker
+UPDATE jobs SET worker_pid = :worker_pid, alive_at_us = :now_us WHERE id = :job_id;
+
+-- name: job_progress
+UPDATE jobs SET progress = :progress, alive_at_us = :now_us WHERE id = :job_id;
+
+-- name: job_ended
+UPDATE jobs SET
+    worker_pid = NULL, error = :error, result = :result, not_before_us = :not_before_us,
+    finished_at_us = :now_us
+WHERE id = :job_id;
+
+-- name: job_retried
+UPDATE jobs SET attempts_before = attempt, not_before_us = 0, queued_at_us = :now_us
+WHERE id = :job_id;
+
+-- name: dataset
+SELECT * FROM dataset_facts WHERE generation_id = :generation_id AND path = :path;
+
+-- name: dataset_at
+SELECT * FROM dataset_facts WHERE path = :path AND state IN ('publishing', 'published');
+
+-- name: datasets_of_job
+SELECT * FROM dataset_facts WHERE job_id = :job_id ORDER BY id;
+
+-- name: datasets_of_generation
+SELECT * FROM dataset_facts WHERE generation_id = :generation_id ORDER BY id;
+
+-- name: datasets_in_state
+SELECT * FROM dataset_facts WHERE state = :state ORDER BY id;
+
+-- name: datasets_with_digest
+SELECT * FROM dataset_facts
+WHERE content_digest = :content_digest AND state IN ('published', 'superseded') ORDER BY id;
+
+-- name: insert_dataset
+INSERT INTO datasets (
+    generation_id, job_id, state, name, path, staging_path, run_id, content_digest, total_bytes,
+    remaining, publishing_at_us)
+VALUES (
+    :generation_id, :job_id, 'publishing', :name, :path, :staging_path, :run_id, :content_digest,
+    :total_bytes, :remaining, :now_us);
+
+-- name: dataset_again
+UPDATE datasets SET
+    job_id = :job_id, name = :name, staging_path = :staging_path, run_id = :run_id,
+    content_digest = :content_digest, total_bytes = :total_bytes, remaining = :remaining,
+    publishing_at_us = :now_us
+WHERE id = :dataset_id;
+
+-- name: dataset_state
+UPDATE datasets SET state = :state WHERE id = :dataset_id;
+
+-- name: dataset_published
+UPDATE datasets SET published_at_us = :now_us WHERE id = :dataset_id;
+
+-- name: dataset_superseded
+UPDATE datasets SET superseded_at_us = :now_us WHERE id = :dataset_id;
+
+-- name: events_of_job
+SELECT * FROM events WHERE job_id = :job_id ORDER BY id;
+
+-- name: events_of_acquisition
+SELECT * FROM events WHERE acquisition_id = :acquisition_id ORDER BY id;
+
+-- name: last_events
+SELECT * FROM events ORDER BY id DESC LIMIT :limit;
+
+-- name: dataset_of_run
+SELECT * FROM dataset_facts WHERE run_id = :run_id AND path = :path;

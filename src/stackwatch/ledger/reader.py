@@ -1,0 +1,226 @@
+"""Look into the ledger without a daemon and without writing."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from stackwatch.errors import LedgerError
+from stackwatch.ledger.book import BUSY_TIMEOUT_S
+from stackwatch.ledger.ledger import LEDGER_NAME
+from stackwatch.ledger.lock import is_locked
+from stackwatch.ledger.records import (
+    AcquisitionRecord,
+    DaemonRecord,
+    DatasetRecord,
+    EventRecord,
+    FolderRecord,
+    Job,
+)
+from stackwatch.ledger.schema import check_version
+from stackwatch.ledger.statements import load_statements
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.job import AcquisitionState, JobId, JobState
+
+MAX_ROWS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """A job with its datasets and its history, oldest first."""
+
+    job: Job
+    datasets: tuple[DatasetRecord, ...]
+    events: tuple[EventRecord, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            **self.job.as_record(),
+            "datasets": [dataset.as_record() for dataset in self.datasets],
+            "events": [event.as_record() for event in self.events],
+        }
+
+
+class LedgerReader:
+    """The ledger, open for looking: `status`, `jobs` and the page use it.
+
+    One object belongs to one thread. It sees what was committed when a question is asked.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, state_dir: Path) -> None:
+        self._connection = connection
+        self._state_dir = state_dir
+
+    @classmethod
+    def open(cls, state_dir: Path) -> Self:
+        """Open the ledger of a state directory.
+
+        Raises
+        ------
+        LedgerError
+            There is none yet, or it cannot be read.
+        LedgerTooNewError
+            A newer stackwatch wrote it.
+        """
+        path = state_dir / LEDGER_NAME
+        if not path.is_file():
+            hint = "Start `stackwatch run` once, or check `state_dir`."
+            raise LedgerError(
+                f"There is no ledger in “{show_path(state_dir)}”: no daemon has run with this "
+                f"`state_dir`. {hint}",
+                hint=hint,
+                path=show_path(path),
+            )
+        try:
+            connection = _connect_reader(path)
+            check_version(connection, path)
+        except sqlite3.Error as error:
+            hint = "Check its permissions: reading needs the directory to be readable too."
+            raise LedgerError(
+                f"“{show_path(path)}” cannot be read: {error}. {hint}",
+                hint=hint,
+                path=show_path(path),
+            ) from error
+        return cls(connection, state_dir)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    # ------------------------------------------------------------ the daemon
+
+    def daemon(self) -> DaemonRecord | None:
+        """Return the daemon that last worked on the ledger, None if none ever did."""
+        row = self._row("daemon")
+        return None if row is None else DaemonRecord.from_row(row)
+
+    def is_daemon_alive(self) -> bool:
+        """Tell whether a living process of this machine holds the ledger's lock."""
+        return is_locked(self._state_dir)
+
+    # ------------------------------------------------------------ folders and acquisitions
+
+    def list_folders(self) -> tuple[FolderRecord, ...]:
+        """Return all folders by name, each with the number of its acquisitions by state."""
+        counts: dict[int, dict[str, int]] = defaultdict(dict)
+        for row in self._rows("folder_counts"):
+            counts[row["folder_id"]][row["state"]] = row["number"]
+        return tuple(
+            FolderRecord.from_row(row, counts.get(row["id"], {})) for row in self._rows("folders")
+        )
+
+    def list_acquisitions(
+        self,
+        folder: str | None = None,
+        state: AcquisitionState | None = None,
+        limit: int = MAX_ROWS,
+    ) -> tuple[AcquisitionRecord, ...]:
+        """Return acquisitions, the one that changed last first."""
+        rows = self._rows("acquisitions", folder=folder, state=state, limit=limit)
+        return tuple(AcquisitionRecord.from_row(row) for row in rows)
+
+    # ------------------------------------------------------------ jobs
+
+    def list_jobs(
+        self, state: JobState | None = None, folder: str | None = None, limit: int = MAX_ROWS
+    ) -> tuple[Job, ...]:
+        """Return jobs, the newest first."""
+        return tuple(
+            Job.from_row(row) for row in self._rows("jobs", state=state, folder=folder, limit=limit)
+        )
+
+    def show_job(self, job_id: JobId) -> JobDetails | None:
+        """Return a job with datasets and history, None if there is no such job."""
+        with self._snapshot():
+            row = self._row("job", job_id=job_id)
+            if row is None:
+                return None
+            return JobDetails(
+                Job.from_row(row),
+                tuple(map(DatasetRecord.from_row, self._rows("datasets_of_job", job_id=job_id))),
+                tuple(map(EventRecord.from_row, self._rows("events_of_job", job_id=job_id))),
+            )
+
+    def count_jobs(self) -> dict[str, int]:
+        """Return how many jobs are in each state; every state is named."""
+        found = {row["state"]: row["number"] for row in self._rows("job_counts")}
+        return {str(state): found.get(state, 0) for state in JobState}
+
+    def was_published(self, content_digest: str) -> tuple[DatasetRecord, ...]:
+        """Return the datasets that were ever published from this content."""
+        rows = self._rows("datasets_with_digest", content_digest=content_digest)
+        return tuple(DatasetRecord.from_row(row) for row in rows)
+
+    def list_events(
+        self, *, acquisition_id: int | None = None, limit: int = MAX_ROWS
+    ) -> tuple[EventRecord, ...]:
+        """Return the history of an acquisition, oldest first, or the last lines of all."""
+        if acquisition_id is None:
+            rows = self._rows("last_events", limit=limit)[::-1]
+        else:
+            rows = self._rows("events_of_acquisition", acquisition_id=acquisition_id)
+        return tuple(EventRecord.from_row(row) for row in rows)
+
+    # ------------------------------------------------------------ parts
+
+    def _rows(self, statement: str, **values: object) -> list[sqlite3.Row]:
+        return self._connection.execute(load_statements()[statement], values).fetchall()
+
+    def _row(self, statement: str, **values: object) -> sqlite3.Row | None:
+        rows = self._rows(statement, **values)
+        return rows[0] if rows else None
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Let several questions see the same state."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+
+def _connect_reader(path: Path) -> sqlite3.Connection:
+    """Open a connection that cannot write, and that never folds the log into the file.
+
+    Read-only rather than `query_only` alone: the last writing connection to close runs a
+    checkpoint, and only the daemon may do that.
+    """
+    connection = _connect(path, "mode=ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if path.with_name(f"{path.name}-wal").exists() or is_locked(path.parent):
+            raise
+        # no log and no daemon: the file is whole, and the directory may be closed to us
+        connection = _connect(path, "mode=ro&immutable=1")
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?{options}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
