@@ -28,6 +28,8 @@ class PixelFormat:
         Whether the smallest value is white (MINISWHITE).
     orientation : int
         EXIF orientation, 1 to 8; 1 is upright.
+    has_grey_palette : bool
+        Whether every colour of a `palette` image is a grey: such indices stand for grey values.
     """
 
     dtype_name: str
@@ -36,6 +38,7 @@ class PixelFormat:
     has_alpha: bool = False
     is_inverted: bool = False
     orientation: int = 1
+    has_grey_palette: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from stackwatch.model.voxels import (
     VoxelType,
 )
 
+from stackwatch.readers.palette import is_grey_palette
+
 
 class TreatmentPlan(NamedTuple):
     """What becomes of the pixels of a stack.
@@ -54,7 +56,7 @@ def plan_treatment(
     pixels : PixelFormat
         Of every slice.
     palette_rgb : array, shape (n, 3), uint8, or None
-        Of the first slice; needed for `palette` pixels.
+        Of the first slice; None goes by `pixels.has_grey_palette`, which says the same.
     category : Category
     options : LayoutOptions
         Its `alpha` and `cast`.
@@ -104,16 +106,12 @@ def _before_cast(
     if pixels.kind == "palette":
         if category is Category.SEGMENTATION:
             return pixels.dtype_name, 1, "indices"
-        if palette_rgb is not None and is_grey_palette(palette_rgb):
+        is_grey = pixels.has_grey_palette if palette_rgb is None else is_grey_palette(palette_rgb)
+        if is_grey:
             return "uint8", 1, "grey"
         return "uint8", 3, "rgb"
     dtype_name = "uint8" if pixels.dtype_name == "bool" else pixels.dtype_name
     return dtype_name, 3 if pixels.kind == "rgb" else 1, "none"
-
-
-def is_grey_palette(palette_rgb: NDArray[Any]) -> bool:
-    """Tell whether every colour of a palette is a grey."""
-    return bool((palette_rgb == palette_rgb[:, :1]).all())
 
 
 def _alpha(pixels: PixelFormat, options: LayoutOptions) -> Any:

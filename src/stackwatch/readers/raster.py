@@ -8,6 +8,7 @@ refuses a truncated JPEG. 16-bit PNGs go to imagecodecs, because Pillow would cu
 """
 
 import struct
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -19,6 +20,7 @@ from stackwatch.errors import CorruptSliceError, StackwatchError, UnsupportedFor
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo, PixelFormat
 from stackwatch.readers.limits import check_declared_size
+from stackwatch.readers.palette import is_grey_palette
 
 _ORIENTATION_TAG = 274
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -91,12 +93,10 @@ class RasterReader:
         check_declared_size(name, width, height, pixels.samples * 2, file_bytes)
         orientation = _orientation_of(self._image)
         self._palette = self._palette_of(pixels)
-        pixels = PixelFormat(
-            pixels.dtype_name,
-            pixels.kind,
-            pixels.samples,
-            pixels.has_alpha,
+        pixels = replace(
+            pixels,
             orientation=orientation if 1 <= orientation <= 8 else 1,
+            has_grey_palette=self._palette is not None and is_grey_palette(self._palette),
         )
         is_turned = pixels.orientation >= 5
         self.info = ImageInfo(

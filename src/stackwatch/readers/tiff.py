@@ -3,6 +3,7 @@
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,6 +24,7 @@ from stackwatch.readers.pages import (
     Segments,
     parse_segments,
 )
+from stackwatch.readers.palette import is_grey_palette
 from stackwatch.readers.positional import PositionalFile
 from stackwatch.readers.protocol import RawPlane, RawRun
 
@@ -214,11 +216,13 @@ class TiffReader:
             else ()
         )
         is_set = image is not None and len(image.files) > 1
+        palette = self.palette_rgb()
+        is_grey = palette is not None and is_grey_palette(palette)
         return ImageInfo(
             reader="tiff",
             size_y=form.width if is_turned else form.height,
             size_x=form.height if is_turned else form.width,
-            pixels=form.pixels,
+            pixels=replace(form.pixels, has_grey_palette=is_grey),
             size_z=planes.size_z,
             size_c=planes.size_c,
             size_t=planes.size_t,
