@@ -14,7 +14,7 @@ from stackwatch.errors import (
     MissingSlicesError,
     UnknownLayoutError,
 )
-from stackwatch.layout.drafts import Content, StackDraft
+from stackwatch.layout.drafts import NO_CHANNEL, Content, StackDraft
 from stackwatch.layout.names import Family, Number, Role
 from stackwatch.layout.numbering import (
     Numbering,
@@ -77,16 +77,9 @@ def name_axes(content: Content, family: Family, roles: dict[int, Role]) -> Named
         )
         for i, name in enumerate(family.names)
     }
-    first_c, first_t, _ = next(iter(places.values()))
-    # within one channel and timepoint a number that occurs twice is a duplicate
-    z_values: list[Number] = sorted({z for _, _, z in places.values()})
-    if len(columns) == 1 and Role.Z in columns:
-        z_values = [z for _, _, z in places.values()]
-    t_values: list[Number] = sorted({t for _, t, _ in places.values()})
-    if len(columns) == 1 and Role.T in columns:
-        t_values = [t for _, t, _ in places.values()]
-    assert (first_c, first_t) is not None
-    return NamedAxes(places, frozenset(columns), read_numbering(z_values), read_numbering(t_values))
+    z = read_numbering({z for _, _, z in places.values()})
+    t = read_numbering({t for _, t, _ in places.values()})
+    return NamedAxes(places, frozenset(columns), z, t)
 
 
 def check_numbers(content: Content, axes: NamedAxes) -> LayoutError | None:
@@ -141,22 +134,22 @@ def build_stacks(content: Content, axes: NamedAxes) -> tuple[StackDraft, ...]:
         )
     channels = sorted({c for c, _, _ in axes.places.values()})
     return tuple(
-        _build_stack(content, axes, c, 0, f"c{show_number(c)}", Channel(), words) for c in channels
+        _build_stack(content, axes, c, 0, f"c{show_number(c)}", NO_CHANNEL, words) for c in channels
     )
 
 
 def channel_labels(info: ImageInfo) -> list[tuple[str, Channel]]:
     """Return a label and the description of each channel of a file; no label for an only one."""
     if info.size_c == 1:
-        return [("", info.channels[0] if info.channels else Channel())]
+        return [("", info.channels[0] if info.channels else NO_CHANNEL)]
     names = [channel.name.strip() for channel in info.channels]
-    channels = info.channels or (Channel(),) * info.size_c
+    channels = info.channels or (NO_CHANNEL,) * info.size_c
     if len(set(names)) < info.size_c or not all(names):
         names = [f"c{c}" for c in range(info.size_c)]
     return list(zip(names, channels, strict=True))
 
 
-def _build_stack(  # noqa: PLR0913 - one call site each for names and files
+def _build_stack(
     content: Content,
     axes: NamedAxes,
     named_c: Number,

@@ -27,7 +27,7 @@ from stackwatch.layout.names import Family, Role
 from stackwatch.layout.numbering import Numbering, show_number
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo
-from stackwatch.model.plan import PlaneRef
+from stackwatch.model.plan import BLACK, PlaneRef
 
 Rule = Callable[[Content], Claim | Misfit]
 
@@ -119,11 +119,14 @@ def named_axes(content: Content) -> Claim | Misfit:
     if any(field.role is Role.TILE for field in family.fields):
         return Claim(NAMED_AXES, _named_evidence(family), error=_tiles(content, family))
     roles = axis_roles(family)
-    if roles is None:
-        return Misfit(NAMED_AXES, f"not every number in “{family.template}” has a known meaning")
-    if not {Role.C, Role.T} & set(roles.values()):
-        return Misfit(NAMED_AXES, "the names hold neither a channel nor a time number")
-    if not (content.is_planar or content.is_deep):
+    if roles is None or not {Role.C, Role.T} & set(roles.values()):
+        return Misfit(
+            NAMED_AXES,
+            f"the numbers in “{family.template}” are no channels, timepoints and slices"
+            if roles
+            else f"not every number in “{family.template}” has a known meaning",
+        )
+    if len(content.depths) > 1:
         return Misfit(NAMED_AXES, "files of one slice and of several are mixed")
     evidence = _named_evidence(family)
     twice = _stated_twice(content, roles)
@@ -215,15 +218,13 @@ def _claim_axes(
     error = check_numbers(content, axes)
     if error is not None:
         return Claim(rule, evidence, error=error, is_sure=is_sure)
-    warnings = []
-    black = axes.z.missing_count
-    if black:
-        warnings.append(f"{black} missing slices are black (`missing_slices`)")
     ragged = _ragged(content, axes)
     if ragged is not None:
         return Claim(rule, evidence, error=ragged, is_sure=is_sure)
     stacks = build_stacks(content, axes)
-    return Claim(rule, evidence, stacks, is_sure=is_sure, warnings=tuple(warnings))
+    black = sum(plane.file == BLACK for s in stacks for row in s.planes_tz for plane in row)
+    warnings = (f"{black} missing slices become black (`missing_slices`)",) if black else ()
+    return Claim(rule, evidence, stacks, is_sure=is_sure, warnings=warnings)
 
 
 def _ragged(content: Content, axes: NamedAxes) -> MixedSlicesError | None:

@@ -1,0 +1,237 @@
+"""From a listing to the plan of a dataset: what will be written, or why it cannot be."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from stackwatch.errors import (
+    AmbiguousLayoutError,
+    LimitExceededError,
+    StackwatchError,
+    UnsupportedFormatError,
+    UnsupportedVoxelTypeError,
+)
+from stackwatch.layout.classify import classify
+from stackwatch.layout.drafts import Probe, StackDraft, spread_sample
+from stackwatch.layout.layers import NamedLayer, ensure_labels, name_layers
+from stackwatch.layout.uniform import explain_mixed, find_mixed
+from stackwatch.layout.voxel_size import StatedSize, resolve_voxel_size
+from stackwatch.model.acquisition import Listing, show_path
+from stackwatch.model.geometry import Vec3
+from stackwatch.model.image import ImageInfo
+from stackwatch.model.options import LayoutOptions, VoxelSizeOptions
+from stackwatch.model.plan import DatasetPlan, LayerPlan, StackPlan
+from stackwatch.readers.pixels import TreatmentPlan, plan_treatment
+
+__all__ = ["explain_mixed", "plan_dataset"]
+
+Palette = Callable[[str], NDArray[Any] | None]
+"""From a path to the palette of its first plane: uint8 of shape (n, 3), or None."""
+
+_SPLIT: Final = (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (0, 0, 255)))
+
+
+def plan_dataset(
+    listing: Listing,
+    probe: Probe,
+    palette: Palette,
+    options: LayoutOptions,
+    voxel_size: VoxelSizeOptions,
+) -> DatasetPlan:
+    """Classify an acquisition and plan its dataset.
+
+    Of each stack all files are looked at if there are no more than 64, else 64 spread over it;
+    every slice is compared with the plan again while it is read.
+
+    Parameters
+    ----------
+    listing : Listing
+    probe : Probe
+        Opens a file's headers; results are remembered here.
+    palette : Palette
+        Asked for palette images only.
+    options : LayoutOptions
+    voxel_size : VoxelSizeOptions
+
+    Returns
+    -------
+    DatasetPlan
+
+    Raises
+    ------
+    LayoutError, AcquisitionError, ReadError, PlanError, LimitExceededError
+        Why the acquisition cannot be converted as it is; the caller obeys the disposition.
+    """
+    known = _Remembering(probe)
+    verdict = classify(listing, known, options)
+    named = name_layers(verdict.layers, options)
+    stacks: list[StackPlan] = []
+    looked_at: dict[str, ImageInfo] = {}
+    for draft, layer in zip(verdict.layers, named, strict=True):
+        infos = {path: known(path) for path in spread_sample(draft.stack.files)}
+        _ensure_alike(listing, draft.stack, layer, infos, known)
+        stacks.append(_plan_stack(draft.stack, layer, infos, palette, options))
+        looked_at |= infos
+    _ensure_unique(stacks)
+    depth = max(layer.size.z for stack in stacks for layer in stack.layers)
+    stated = [
+        StatedSize(path, info.voxel_size_nm, info.voxel_size_source)
+        for path, info in looked_at.items()
+        if info.voxel_size_source
+    ]
+    resolved = resolve_voxel_size(stated, voxel_size, depth)
+    return DatasetPlan(
+        layout=verdict.layout,
+        evidence=verdict.evidence,
+        stacks=tuple(stacks),
+        voxel_size_nm=resolved.size_nm,
+        voxel_size_source=resolved.sources,
+        warnings=(*verdict.warnings, *resolved.warnings, *_notes(looked_at)),
+        metadata=_metadata(stacks, [draft.stack for draft in verdict.layers]),
+    )
+
+
+class _Remembering:
+    """A probe that opens each file once."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._known: dict[str, ImageInfo] = {}
+
+    def __call__(self, path: str) -> ImageInfo:
+        found = self._known.get(path)
+        if found is None:
+            found = self._known[path] = self._probe(path)
+        return found
+
+
+def _ensure_alike(
+    listing: Listing,
+    draft: StackDraft,
+    layer: NamedLayer,
+    infos: dict[str, ImageInfo],
+    probe: Probe,
+) -> None:
+    shown = f"layer “{layer.name}” of “{show_path(listing.root)}”"
+    if find_mixed(shown, infos) is None:
+        return
+    # the sample proves that something differs; only all files tell which is the first
+    mixed = find_mixed(shown, {path: probe(path) for path in draft.files})
+    assert mixed is not None
+    raise mixed
+
+
+def _plan_stack(
+    draft: StackDraft,
+    layer: NamedLayer,
+    infos: dict[str, ImageInfo],
+    palette: Palette,
+    options: LayoutOptions,
+) -> StackPlan:
+    path, info = next(iter(infos.items()))
+    size = Vec3(info.size_x, info.size_y, len(draft.planes_tz[0]))
+    ensure_labels(layer, info.pixels, options)
+    treated = _treat(path, info, layer, palette, options)
+    _ensure_believable(layer, size, len(draft.planes_tz), treated, options)
+    plan = LayerPlan(
+        name=layer.name,
+        category=layer.category,
+        voxel_type=treated.voxel_type,
+        size=size,
+        size_t=len(draft.planes_tz),
+        source_name=layer.source_name,
+        color_rgb=draft.channel.color_rgb,
+    )
+    layers: tuple[LayerPlan, ...] = (plan,)
+    if treated.is_split:
+        layers = tuple(
+            replace(plan, name=f"{plan.name}_{word}", color_rgb=color) for word, color in _SPLIT
+        )
+    return StackPlan(
+        files=draft.files,
+        planes_tz=draft.planes_tz,
+        pixels=info.pixels,
+        treatment=treated.treatment,
+        layers=layers,
+        can_read_rows=all(one.can_read_rows for one in infos.values()),
+    )
+
+
+def _treat(
+    path: str, info: ImageInfo, layer: NamedLayer, palette: Palette, options: LayoutOptions
+) -> TreatmentPlan:
+    colors = palette(path) if info.pixels.kind == "palette" else None
+    try:
+        return plan_treatment(info.pixels, colors, layer.category, options)
+    except (UnsupportedVoxelTypeError, UnsupportedFormatError) as error:
+        # the planner of pixels knows neither layer nor file: people need both
+        raise _with_place(error, path, layer) from error
+
+
+def _with_place(error: StackwatchError, path: str, layer: NamedLayer) -> StackwatchError:
+    return type(error)(
+        f"Layer “{layer.name}” (“{show_path(path)}”): {error.message}",
+        hint=error.hint,
+        **{"layer": layer.name, "path": show_path(path), **error.values},
+    )
+
+
+def _ensure_believable(
+    layer: NamedLayer, size: Vec3, size_t: int, treated: TreatmentPlan, options: LayoutOptions
+) -> None:
+    channels = 3 if treated.is_split else 1
+    total = size.volume * size_t * treated.voxel_type.bytes_per_voxel * channels
+    if total <= options.max_gib * 2**30:
+        return
+    raise LimitExceededError(
+        f"Layer “{layer.name}” would be {size.x} x {size.y} x {size.z} voxels"
+        f"{f' at {size_t} timepoints' if size_t > 1 else ''}, {total / 2**30:,.0f} GiB; `max_gib` "
+        f"is {options.max_gib:,.0f}. A damaged header looks like this. If it is right, raise "
+        "`max_gib`.",
+        hint="Copy the files again, or raise `max_gib`.",
+        layer=layer.name,
+        total_bytes=total,
+    )
+
+
+def _ensure_unique(stacks: Iterable[StackPlan]) -> None:
+    """Make sure that splitting colours gave no name that another layer has."""
+    taken: set[str] = set()
+    for stack in stacks:
+        for layer in stack.layers:
+            if layer.name in taken:
+                raise AmbiguousLayoutError(
+                    f"Two layers would be called “{layer.name}”. Rename one, or add a "
+                    "`[[folder.layer]]` rule with `match` and `name`.",
+                    hint="Rename one, or add a `[[folder.layer]]` rule with `match` and `name`.",
+                    layer=layer.name,
+                )
+            taken.add(layer.name)
+
+
+def _notes(infos: dict[str, ImageInfo]) -> list[str]:
+    """Return each remark of the readers once, with the first file it is about."""
+    first: dict[str, str] = {}
+    count: dict[str, int] = {}
+    for path, info in infos.items():
+        for note in info.notes:
+            first.setdefault(note, path)
+            count[note] = count.get(note, 0) + 1
+    return [
+        f"“{show_path(path)}”{f' and {count[note] - 1} more files' if count[note] > 1 else ''}: "
+        f"{note}"
+        for note, path in first.items()
+    ]
+
+
+def _metadata(stacks: list[StackPlan], drafts: list[StackDraft]) -> dict[str, Any] | None:
+    """Return the channels' own names by layer, where files state them."""
+    names = {
+        layer.name: draft.channel.name
+        for stack, draft in zip(stacks, drafts, strict=True)
+        for layer in stack.layers
+        if draft.channel.name
+    }
+    return {"channels": names} if names else None
