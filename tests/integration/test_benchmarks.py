@@ -3,10 +3,14 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
+from zarr.codecs import BloscCodec, TransposeCodec, ZstdCodec
 
 from benchmarks.bench import iter_rows, take_medians
 from benchmarks.cases import CASES, Figures, judge
+from benchmarks.floors import measure_codec
 from benchmarks.measure import CommandFailedError, count_bytes, measure
 from benchmarks.stacks import FULL, SMALL, WRITERS
 
@@ -105,3 +109,40 @@ def test_median_of_each_figure_counts() -> None:
     runs = [figures(3.0, cpu_s=1.0), figures(1.0, cpu_s=9.0), figures(2.0, cpu_s=5.0)]
 
     assert figures(2.0, cpu_s=5.0) == take_medians(runs)
+
+
+BLOSC = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "compressor"),
+    [
+        ("uint8", ZstdCodec(level=3)),
+        (
+            "uint16",
+            BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=2),
+        ),
+    ],
+)
+def test_codec_floor_compresses_what_is_stored(
+    tmp_path: Path, dtype: str, compressor: ZstdCodec | BloscCodec
+) -> None:
+    """The floor's compressed bytes are those of the dataset, less the shards' indexes."""
+    array = zarr.create_array(
+        str(tmp_path / "dataset/color/1"),
+        shape=(1, 257, 130, 40),
+        chunks=(1, 32, 32, 32),
+        shards=(1, 256, 256, 32),
+        dtype=dtype,
+        filters=[TransposeCodec(order=(3, 2, 1, 0))],
+        compressors=compressor,
+        fill_value=0,
+    )
+    voxels = np.random.default_rng(0).integers(0, 9, array.shape).astype(dtype)
+    voxels[:, :32, :32, :32] = 0
+    array[:] = voxels
+    shards = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "zarr.json"]
+    index_bytes = 8 * 8 * 16 + 4
+    stored = sum(path.stat().st_size - index_bytes for path in shards)
+
+    assert measure_codec(tmp_path / "dataset", threads=2)["compressed_bytes"] == stored
