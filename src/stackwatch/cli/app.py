@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stackwatch import __version__
-from stackwatch.cli import config, convert, inspect, service, verify
+from stackwatch.cli import config, convert, inspect, jobs, service, status, verify
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.options import JsonFlag
 
@@ -42,6 +42,8 @@ service.register(app)
 convert.register(app)
 inspect.register(app)
 verify.register(app)
+status.register(app)
+jobs.register(app)
 config.register(app)
 
 

@@ -18,7 +18,9 @@ _SECRET_WORDS = ("token", "secret", "password")
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(no_args_is_help=True, help="Check and show the settings.")
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="Check and show the settings."
+    )
     group.command("check", epilog="Example: stackwatch config check --config test.toml")(
         answering(check)
     )

@@ -1,0 +1,187 @@
+"""`stackwatch jobs`: list, show, retry and explain conversions."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import typer
+
+from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
+from stackwatch.cli.status import find_state_dir
+from stackwatch.cli.tables import format_bytes, format_table, format_time
+from stackwatch.errors import NoDaemonError, UsageError
+
+JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="List, show, retry and explain jobs."
+    )
+    group.command("list", epilog="Example: stackwatch jobs list --state parked")(
+        answering(list_jobs)
+    )
+    group.command("show", epilog="Example: stackwatch jobs show 118")(answering(show))
+    group.command("retry", epilog="Example: stackwatch jobs retry 118")(answering(retry))
+    group.command("explain", epilog="Example: stackwatch jobs explain /drop/em2/run_041")(
+        answering(explain)
+    )
+    app.add_typer(group, name="jobs")
+
+
+def list_jobs(
+    state: Annotated[
+        Literal["queued", "claimed", "waiting", "succeeded", "failed", "parked"] | None,
+        typer.Option(help="Only jobs in this state."),
+    ] = None,
+    folder: Annotated[str | None, typer.Option(help="Only jobs of this drop folder.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List jobs, the newest first."""
+    from stackwatch.ledger.reader import LedgerReader
+    from stackwatch.model.job import JobState
+
+    wanted = JobState(state) if state is not None else None
+    with LedgerReader.open(find_state_dir(config, assignments)) as reader:
+        jobs = [job.as_record() for job in reader.list_jobs(wanted, folder, limit)]
+    if as_json:
+        answer_json({"status": "ok", "jobs": jobs})
+    elif not jobs:
+        answer_text("no jobs")
+    else:
+        headings = ("JOB", "STATE", "ACQUISITION", "TRY", "SIZE", "QUEUED", "")
+        answer_text(format_table(headings, [_row(job) for job in jobs]))
+
+
+def show(
+    job: JobArgument,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a job: what it is, what it made, what happened to it."""
+    from stackwatch.ledger.reader import LedgerReader
+    from stackwatch.model.job import JobId
+
+    with LedgerReader.open(find_state_dir(config, assignments)) as reader:
+        details = reader.show_job(JobId(job))
+    if details is None:
+        raise no_such_job(job)
+    record = {
+        "status": "ok",
+        "job": details.job.as_record(),
+        "datasets": [dataset.as_record() for dataset in details.datasets],
+        "events": [event.as_record() for event in details.events],
+    }
+    if as_json:
+        answer_json(record)
+    else:
+        answer_text(_describe(record))
+
+
+def retry(
+    job: JobArgument,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Queue a parked or failed job again.
+
+    Asks the daemon; where none runs, the job is queued in the ledger for the next one.
+    """
+    from stackwatch.daemon.control import request
+    from stackwatch.ledger.ledger import Ledger
+    from stackwatch.ledger.reader import LedgerReader
+    from stackwatch.model.job import JobId
+
+    state_dir = find_state_dir(config, assignments)
+    LedgerReader.open(state_dir).close()  # a mistyped `state_dir` must not make a new ledger
+    try:
+        request(state_dir, {"command": "retry", "job": job})
+        is_taken = True
+    except NoDaemonError:
+        with Ledger.open(state_dir) as ledger:
+            ledger.jobs.retry(JobId(job))
+        is_taken = False
+    if as_json:
+        answer_json({"status": "queued", "job_id": job, "daemon": is_taken})
+    else:
+        later = "" if is_taken else "; no daemon runs, the next one takes it up"
+        answer_text(f"job {job} is queued again{later}")
+
+
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="WHAT", help="An acquisition's path or name, or a job's number."),
+    ],
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell why something is, or is not yet, converted."""
+    from stackwatch.cli.explain import explain_acquisition
+
+    record = explain_acquisition(find_state_dir(config, assignments), what)
+    if as_json:
+        answer_json(record)
+        return
+    acquisition, job = record["acquisition"], record["job"]
+    lines = [
+        f"{acquisition['folder']}/{acquisition['acquisition']} is {acquisition['state']}: "
+        f"{record['because']}",
+        f"  {acquisition['files']} files, {format_bytes(acquisition['total_bytes'])}, "
+        f"seen {format_time(acquisition['seen_at_us'])}, "
+        f"changed {format_time(acquisition['changed_at_us'])}",
+    ]
+    if job is not None:
+        lines.append(f"  job {job['job_id']}: {job['state']}, attempt {job['attempt']}")
+    answer_text("\n".join([*lines, *_history(record)]))
+
+
+def no_such_job(job: int) -> UsageError:
+    """Return the error for a number that is no job's."""
+    hint = "`stackwatch jobs list` shows the jobs."
+    return UsageError(f"There is no job {job}. {hint}", hint=hint, job=job)
+
+
+def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        str(job["job_id"]),
+        job["state"],
+        f"{job['folder']}/{job['acquisition']}",
+        str(job["attempt"]),
+        format_bytes(job["total_bytes"]),
+        format_time(job["queued_at_us"]),
+        job["error_code"] or "",
+    )
+
+
+def _describe(record: Mapping[str, Any]) -> str:
+    job = record["job"]
+    lines = [
+        f"job {job['job_id']}: {job['state']}",
+        f"  acquisition  {job['folder']}/{job['acquisition']}, generation {job['generation']}, "
+        f"{job['files']} files, {format_bytes(job['total_bytes'])}",
+        f"  attempt      {job['attempt']}",
+        f"  queued       {format_time(job['queued_at_us'])}",
+        f"  finished     {format_time(job['finished_at_us'])}",
+    ]
+    if job["error_code"]:
+        lines += [f"  error        {job['error_code']}: {job['message']}"]
+    if job["hint"] and job["hint"] not in (job["message"] or ""):
+        lines += [f"  hint         {job['hint']}"]
+    lines += [f"  dataset      {d['path']} ({d['state']})" for d in record["datasets"]]
+    return "\n".join([*lines, *_history(record)])
+
+
+def _history(record: Mapping[str, Any]) -> list[str]:
+    return [
+        f"  {format_time(event['at_us'])}  {event['event']}"
+        + (f"  {event['state_from'] or '-'} → {event['state_to']}" if event["state_to"] else "")
+        for event in record["events"]
+    ]

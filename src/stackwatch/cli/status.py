@@ -1,0 +1,102 @@
+"""`stackwatch status`: tell how the service is doing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
+from stackwatch.cli.tables import format_age, format_table, format_time, now_us
+
+if TYPE_CHECKING:
+    from stackwatch.ledger.reader import LedgerReader
+
+_SHOWN_JOBS: Final = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status", epilog="Example: stackwatch status --config config.toml")(
+        answering(status)
+    )
+
+
+def status(
+    config: ConfigOption = None, assignments: SetOption = None, as_json: JsonFlag = False
+) -> None:
+    """Tell how the service is doing: daemon, drop folders, jobs.
+
+    Reads the ledger; it works whether or not the daemon runs.
+    """
+    from stackwatch.ledger.reader import LedgerReader
+
+    with LedgerReader.open(find_state_dir(config, assignments)) as reader:
+        record = _survey(reader)
+    if as_json:
+        answer_json(record)
+    else:
+        answer_text(_describe(record))
+
+
+def find_state_dir(config: Path | None, assignments: Sequence[str] | None) -> Path:
+    """Return where the service keeps its ledger; the system's file may be absent."""
+    from stackwatch.settings import load_settings
+
+    loaded = load_settings(config, assignments=assignments or (), is_file_needed=False)
+    return loaded.settings.daemon.state_dir
+
+
+def _survey(reader: "LedgerReader") -> dict[str, Any]:
+    from stackwatch.model.job import JobState
+
+    daemon = reader.daemon()
+    converting = reader.list_jobs(JobState.CLAIMED, limit=_SHOWN_JOBS)
+    parked = reader.list_jobs(JobState.PARKED, limit=_SHOWN_JOBS)
+    return {
+        "status": "running" if reader.is_daemon_alive() else "no daemon",
+        "daemon": daemon.as_record() if daemon is not None else None,
+        "folders": [folder.as_record() for folder in reader.list_folders()],
+        "jobs": reader.count_jobs(),
+        "converting": [job.as_record() for job in converting],
+        "parked": [job.as_record() for job in parked],
+    }
+
+
+def _describe(record: Mapping[str, Any]) -> str:
+    lines = [_describe_daemon(record)]
+    folders = [folder for folder in record["folders"] if folder["is_configured"]]
+    if folders:
+        rows = [(f["name"], f["state"], _counts(f["acquisitions"]), f["path"]) for f in folders]
+        lines += ["", format_table(("FOLDER", "STATE", "ACQUISITIONS", "PATH"), rows)]
+        lines += [f"{f['name']}: {f['reason']}" for f in folders if f["reason"]]
+    lines += ["", f"jobs: {_counts(record['jobs'])}"]
+    lines += [f"converting: {_describe_job(job)}" for job in record["converting"]]
+    for job in record["parked"]:
+        lines.append(f"parked: {_describe_job(job)}: {job['message']}")
+    return "\n".join(lines)
+
+
+def _describe_daemon(record: Mapping[str, Any]) -> str:
+    daemon = record["daemon"]
+    if daemon is None:
+        return "no daemon (none has run yet)"
+    if record["status"] == "running":
+        since = format_time(daemon["started_at_us"])
+        return f"daemon running (pid {daemon['pid']}, version {daemon['version']}, since {since})"
+    age = format_age(daemon["alive_at_us"], now_us())
+    how = "stopped on request" if daemon["stopped_at_us"] else "ended without a word"
+    return f"no daemon (last sign of life {age}, {how})"
+
+
+def _describe_job(job: Mapping[str, Any]) -> str:
+    progress = job["progress"]
+    done = ""
+    if progress and progress.get("total"):
+        done = f", {progress['phase']} {progress['done']} of {progress['total']} slices"
+    return f"job {job['job_id']}, {job['folder']}/{job['acquisition']}{done}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"
