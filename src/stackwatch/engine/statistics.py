@@ -23,6 +23,8 @@ class LayerStatistics:
     dtype : numpy dtype
     voxels : int
         How many voxels are to come.
+    count_values : bool
+        Whether a histogram is wanted at all.
 
     Attributes
     ----------
@@ -32,13 +34,13 @@ class LayerStatistics:
         Voxels per value, the lowest value of the type first; None for wider types.
     """
 
-    def __init__(self, dtype: np.dtype[Any], voxels: int = 0) -> None:
+    def __init__(self, dtype: np.dtype[Any], voxels: int = 0, *, count_values: bool = True) -> None:
         self.minimum: int | float | None = None
         self.maximum: int | float | None = None
         self._dtype = dtype
         self._lock = threading.Lock()
         self._row_step = max(1, voxels // COUNTED_VOXELS)
-        counts = dtype.kind in "iu" and dtype.itemsize <= 2
+        counts = count_values and dtype.kind in "iu" and dtype.itemsize <= 2
         self.histogram = np.zeros(1 << (8 * dtype.itemsize), np.int64) if counts else None
 
     def add(self, slice_yx: NDArray[Any]) -> None:

@@ -1,12 +1,58 @@
 """Convert one acquisition: list, plan, stream, verify, publish."""
 
+import os
 import threading
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+from stackwatch import __version__, failpoints
+from stackwatch.engine.stream import StreamControl
+from stackwatch.errors import MixedSlicesError
+from stackwatch.layout.uniform import explain_mixed
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.geometry import BoundingBox, Vec3
 from stackwatch.model.options import ConvertOptions
-from stackwatch.model.result import ConvertResult
-from stackwatch.pipeline.journal import Journal
+from stackwatch.model.plan import DatasetPlan, StackPlan
+from stackwatch.model.result import ConvertResult, DatasetResult, LayerResult, Progress
+from stackwatch.pipeline.journal import Journal, PublishFact
+from stackwatch.pipeline.manifest import check_manifest, combine_digests, manifest_document
+from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
+from stackwatch.pipeline.sampling import StagedStack, compare_with_source
+from stackwatch.pipeline.stored import StoredMag
+from stackwatch.pipeline.streams import (
+    StackJob,
+    Streamer,
+    WrittenMags,
+    choose_method,
+    intensity_range,
+    plan_jobs,
+)
+from stackwatch.readers.book import SourceBook
+from stackwatch.readers.stack import StackSource
+from stackwatch.stores.codecs import choose_codec
+from stackwatch.stores.properties import (
+    MANIFEST_FILE,
+    PROPERTIES_FILE,
+    LayerView,
+    WrittenLayer,
+    properties,
+    write_json,
+)
+from stackwatch.stores.publish import (
+    Staging,
+    ensure_absent,
+    ensure_room,
+    publish,
+    sync_tree,
+    write_errors,
+)
+from stackwatch.stores.zarr3 import Zarr3Store
+from stackwatch.stores.zarr3_metadata import write_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +70,20 @@ class ConvertRequest:
         Names of loose files directly in `source` that form the acquisition; empty for all of it.
     staging_name : str
         Name of the staging directory under `<target's parent>/.stackwatch/`; for a job
-        `<job>-<attempt>`. Empty: made up from the dataset's name and the process id.
+        `<job>-<attempt>`. Empty: made up from the dataset's name and the process id, and the
+        folders above the target are created. A job creates none: a share that is not mounted must
+        not be filled beneath its mount point.
+    replaces_run_id : str
+        The run that wrote the dataset which stands at the target and may be replaced; empty if
+        nothing may stand there.
     """
 
     source: Path
     target: Path
-    options: ConvertOptions = ConvertOptions()
+    options: ConvertOptions = field(default_factory=ConvertOptions)
     members: tuple[str, ...] = ()
     staging_name: str = ""
+    replaces_run_id: str = ""
 
 
 def convert_acquisition(
@@ -56,4 +108,257 @@ def convert_acquisition(
     StackwatchError
         Any of them; nothing is left in the target but datasets published before.
     """
-    raise NotImplementedError
+    if not request.replaces_run_id:
+        ensure_absent(request.target)
+    if not request.staging_name:
+        with write_errors(request.target.parent):
+            request.target.parent.mkdir(parents=True, exist_ok=True)
+    name = request.staging_name or f"{request.target.name}-{os.getpid()}"
+    staging = Staging(request.target, name)
+    try:
+        conversion = _Conversion(request, journal, cancelled, staging.path)
+        with open_acquisition(
+            request.source, request.members, request.options, staging.path
+        ) as acquisition:
+            return conversion.run(acquisition)
+    finally:
+        staging.remove()
+
+
+class _Conversion:
+    """One conversion under way: what its steps share."""
+
+    def __init__(
+        self,
+        request: ConvertRequest,
+        journal: Journal,
+        cancelled: threading.Event | None,
+        staging: Path,
+    ) -> None:
+        self._request = request
+        self._options = request.options
+        self._journal = journal
+        self._staging = staging
+        self._root = staging / "dataset"
+        self._run_id = uuid4().hex
+        self._started = time.perf_counter()
+        self._control = StreamControl(self._count_slice, cancelled)
+        self._lock = threading.Lock()
+        self._done = self._total = 0
+        self._layer = ""
+        self._bytes: Callable[[], tuple[int, int]] = lambda: (0, 0)
+
+    def run(self, acquisition: OpenAcquisition) -> ConvertResult:
+        self._report("reading")
+        dataset = plan_acquisition(acquisition, self._options)
+        book = SourceBook(acquisition.files, acquisition.entries)
+        try:
+            return self._convert(acquisition, dataset, book)
+        finally:
+            book.close()
+
+    def _convert(
+        self, acquisition: OpenAcquisition, dataset: DatasetPlan, book: SourceBook
+    ) -> ConvertResult:
+        def open_source(stack: StackPlan, t: int) -> StackSource:
+            return StackSource(book, stack, t)
+
+        jobs = plan_jobs(dataset, self._options, lambda stack: open_source(stack, 0).decode_bytes)
+        ensure_room(self._staging, estimate_bytes(dataset))
+        failpoints.reach("convert.planned")
+        with write_errors(self._staging):
+            self._root.mkdir()
+        _import_in_background()
+        codecs = {
+            layer.name: choose_codec(layer.voxel_type, layer.category, self._options.store.codec)
+            for layer in dataset.layers
+        }
+        store = Zarr3Store(self._root, codecs)
+        self._bytes = lambda: (book.bytes_read, store.bytes_written)
+        streamer = Streamer(
+            store, self._root, self._staging, self._options, self._control, open_source
+        )
+        try:
+            written = self._stream(acquisition, jobs, streamer)
+            store.wait()
+        except BaseException:
+            store.abort()
+            raise
+        store.close()
+        failpoints.reach("convert.engine_done")
+        book.finish()
+        digests = book.file_digests()
+        layers = [self._describe(mags) for stack in written for mags in stack]
+        facts = self._facts(dataset, digests)
+        with write_errors(self._staging):
+            groups = [(layer.plan, layer.grids) for layer in layers]
+            write_groups(self._root, groups, dataset.voxel_size_nm)
+            document = properties(self._dataset_name, tuple(layers), dataset.voxel_size_nm)
+            write_json(self._root / PROPERTIES_FILE, document)
+            manifest = store.manifest()
+            write_json(self._root / MANIFEST_FILE, manifest_document(manifest, facts))
+        compared = 0
+        if self._options.verify != "off":
+            self._report("verifying")
+            check_manifest(self._root, manifest, reads_all=self._options.verify == "full")
+            compared = self._compare(jobs, written, open_source)
+        failpoints.reach("verify.done")
+        self._publish(facts["content_digest"])
+        return self._result(dataset, layers, facts["content_digest"], compared)
+
+    @property
+    def _dataset_name(self) -> str:
+        return self._options.dataset_name or self._request.target.name
+
+    def _stream(
+        self, acquisition: OpenAcquisition, jobs: tuple[StackJob, ...], streamer: Streamer
+    ) -> list[list[WrittenMags]]:
+        self._total = sum(job.slice_reads for job in jobs)
+        written = []
+        with write_errors(self._staging):
+            for job in jobs:
+                self._layer = job.stack.layers[0].name
+                self._report("converting")
+                try:
+                    written.append(streamer.run(job))
+                except MixedSlicesError as error:
+                    whole = explain_mixed(acquisition.listing, job.stack, acquisition.probe)
+                    raise (whole or error) from error
+        return written
+
+    def _describe(self, mags: WrittenMags) -> WrittenLayer:
+        def read_coarsest() -> Any:
+            path = self._root / mags.layer.name / str(mags.grids[-1].mag)
+            everything = slice(None)
+            return StoredMag(path).read(0, everything, everything)
+
+        shown = intensity_range(mags, read_coarsest) if mags.layer.category == "color" else None
+        view = LayerView(mags.statistics.minimum, mags.statistics.maximum, shown)
+        return WrittenLayer(mags.layer, tuple(mags.grids), view)
+
+    def _facts(self, dataset: DatasetPlan, digests: dict[str, str]) -> dict[str, Any]:
+        """Return what the manifest says beside its shards."""
+        return {
+            "stackwatch": __version__,
+            "run_id": self._run_id,
+            "content_digest": combine_digests(digests),
+            "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "source": show_path(self._request.source),
+            "members": [show_path(member) for member in self._request.members],
+            "layout": dataset.layout,
+            "voxel_size_nm": list(dataset.voxel_size_nm),
+            "voxel_size_source": list(dataset.voxel_size_source),
+            "warnings": list(dataset.warnings),
+            "metadata": dataset.metadata or {},
+            "files": {show_path(path): digest for path, digest in sorted(digests.items())},
+        }
+
+    def _compare(
+        self,
+        jobs: tuple[StackJob, ...],
+        written: list[list[WrittenMags]],
+        open_source: Callable[[StackPlan, int], StackSource],
+    ) -> int:
+        compared = 0
+        for job, stack in zip(jobs, written, strict=True):
+            layers = tuple(
+                (mags.layer, tuple(mags.grids), choose_method(mags.layer.category, self._options))
+                for mags in stack
+            )
+            compared += compare_with_source(
+                self._root,
+                StagedStack(job.stack, layers),
+                open_source,
+                self._control,
+                self._run_id,
+                is_full=self._options.verify == "full",
+            )
+        return compared
+
+    def _publish(self, content_digest: str) -> None:
+        self._report("publishing")
+        self._control.check()
+        with write_errors(self._staging):
+            sync_tree(self._root)
+        target = self._request.target
+        for stage in ("publishing", "published"):
+            fact = PublishFact(stage, target, self._root, self._run_id, content_digest)
+            self._journal.record(fact)
+            if stage == "publishing":
+                publish(self._root, target, replace=bool(self._request.replaces_run_id))
+
+    def _result(
+        self, dataset: DatasetPlan, layers: list[WrittenLayer], digest: str, compared: int
+    ) -> ConvertResult:
+        bytes_read, bytes_written = self._bytes()
+        published = DatasetResult(
+            name=self._dataset_name,
+            path=self._request.target,
+            layers=tuple(_layer_result(layer) for layer in layers),
+            voxel_size_nm=dataset.voxel_size_nm,
+            voxel_size_source=dataset.voxel_size_source,
+            bytes_written=bytes_written,
+        )
+        return ConvertResult(
+            datasets=(published,),
+            layout=dataset.layout,
+            content_digest=digest,
+            bytes_read=bytes_read,
+            bytes_written=bytes_written,
+            seconds=time.perf_counter() - self._started,
+            peak_mib=peak_mib(),
+            verified_chunks=compared,
+            warnings=dataset.warnings,
+        )
+
+    def _count_slice(self) -> None:
+        with self._lock:
+            self._done += 1
+        self._report("converting")
+
+    def _report(self, phase: str) -> None:
+        bytes_read, bytes_written = self._bytes()
+        self._journal.progress(
+            Progress(phase, self._done, self._total, bytes_read, bytes_written, self._layer)
+        )
+
+
+def estimate_bytes(dataset: DatasetPlan) -> int:
+    """Return about how much room a dataset needs: all mags, with the compression usual for a type.
+
+    An estimate on the careful side; a disk that fills up all the same is an error of its own.
+    """
+    total = 0.0
+    for layer in dataset.layers:
+        voxels = layer.size.volume * layer.size_t * layer.voxel_type.bytes_per_voxel
+        share = 0.2 if layer.category == "segmentation" else 0.8
+        total += voxels * share * 4 / 3
+    return int(total)
+
+
+def peak_mib() -> float:
+    """Return the largest memory this process ever held, in mebibytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _layer_result(layer: WrittenLayer) -> LayerResult:
+    size: Vec3 = layer.plan.size
+    return LayerResult(
+        name=layer.plan.name,
+        category=layer.plan.category,
+        voxel_type=layer.plan.voxel_type,
+        bounding_box=BoundingBox.of_size(*size),
+        mags=tuple(grid.mag for grid in layer.grids),
+        size_t=layer.plan.size_t,
+    )
+
+
+def _import_in_background() -> None:
+    """Load zarr while the first slices are read: it takes a third of a second."""
+
+    def load() -> None:
+        import zarr.codecs  # noqa: F401 - loaded for later
+
+    threading.Thread(target=load, name="import-zarr", daemon=True).start()

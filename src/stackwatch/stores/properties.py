@@ -1,10 +1,6 @@
-"""What makes a directory of shards a dataset: array metadata, the OME group, the properties file.
+"""The properties file: what makes a directory of arrays a WEBKNOSSOS dataset.
 
-Written last: without them nobody takes the directory for a dataset. zarr-python writes the metadata
-of groups and arrays; the properties file is ours.
-
-Source: NGFF 0.5 `multiscales`; WEBKNOSSOS's `datasource-properties.json` as described in
-docs/formats.md.
+Source: `datasource-properties.json` as described in docs/formats.md.
 """
 
 import json
@@ -15,7 +11,6 @@ from typing import Any
 
 from stackwatch.model.geometry import VoxelSize
 from stackwatch.model.plan import LayerPlan
-from stackwatch.stores.codecs import CodecSpec
 from stackwatch.stores.protocol import MagGrid
 
 PROPERTIES_FILE = "datasource-properties.json"
@@ -46,31 +41,7 @@ class WrittenLayer:
 
     plan: LayerPlan
     grids: tuple[MagGrid, ...]
-    codec: CodecSpec
     view: LayerView = LayerView()
-
-
-def write_metadata(
-    root: Path, name: str, layers: tuple[WrittenLayer, ...], voxel_size: VoxelSize
-) -> None:
-    """Write everything but the shards, and flush it to the disk.
-
-    Parameters
-    ----------
-    root : Path
-        The (staging) directory of the dataset.
-    name : str
-        The dataset's name.
-    layers : tuple of WrittenLayer
-    voxel_size : VoxelSize
-    """
-    import zarr
-
-    store = zarr.storage.LocalStore(root)
-    zarr.create_group(store)
-    for layer in layers:
-        _write_layer(store, layer, voxel_size)
-    write_json(root / PROPERTIES_FILE, properties(name, layers, voxel_size))
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
@@ -80,90 +51,6 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _write_layer(store: Any, layer: WrittenLayer, voxel_size: VoxelSize) -> None:
-    import zarr
-
-    name = layer.plan.name
-    attributes = {"ome": multiscales(layer, voxel_size)}
-    zarr.create_group(store, path=name, attributes=attributes)
-    for grid in layer.grids:
-        shape = array_shape(layer.plan, grid)
-        zarr.create_array(
-            store,
-            name=f"{name}/{grid.mag}",
-            shape=shape,
-            chunks=_with_time(layer.plan, 1, _cxyz(layer.plan, grid.chunk)),
-            shards=_with_time(layer.plan, 1, _cxyz(layer.plan, grid.shard)),
-            dtype=layer.plan.voxel_type.dtype_name,
-            filters=[zarr.codecs.TransposeCodec(order=tuple(reversed(range(len(shape)))))],
-            serializer=zarr.codecs.BytesCodec(endian="little"),
-            compressors=_compressors(layer.codec),
-            dimension_names=_axes(layer.plan),
-            fill_value=0,
-        )
-
-
-def array_shape(plan: LayerPlan, grid: MagGrid) -> tuple[int, ...]:
-    """Return the exact shape of one mag's array: (t,) c, x, y, z."""
-    return _with_time(plan, plan.size_t, _cxyz(plan, grid.size))
-
-
-def _cxyz(plan: LayerPlan, size: Any) -> tuple[int, ...]:
-    return (plan.voxel_type.channels, size.x, size.y, size.z)
-
-
-def _with_time(plan: LayerPlan, t: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (t, *shape) if plan.size_t > 1 else shape
-
-
-def _axes(plan: LayerPlan) -> list[str]:
-    return ["t", "c", "x", "y", "z"] if plan.size_t > 1 else ["c", "x", "y", "z"]
-
-
-def _compressors(codec: CodecSpec) -> list[Any] | None:
-    from zarr import codecs
-
-    match codec.name:
-        case "none":
-            return None
-        case "zstd":
-            return [codecs.ZstdCodec(level=codec.level, checksum=True)]
-        case "gzip":
-            return [codecs.GzipCodec(level=codec.level)]
-        case "blosc":
-            return [
-                codecs.BloscCodec(
-                    typesize=codec.typesize,
-                    cname="zstd",
-                    clevel=codec.level,
-                    shuffle=codec.shuffle,
-                    blocksize=0,
-                )
-            ]
-
-
-def multiscales(layer: WrittenLayer, voxel_size: VoxelSize) -> dict[str, Any]:
-    """Return the `ome` attribute of a layer's group, NGFF 0.5."""
-    has_time = layer.plan.size_t > 1
-    axes: list[dict[str, str]] = [{"name": "t", "type": "time"}] if has_time else []
-    axes.append({"name": "c", "type": "channel"})
-    axes += [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "xyz"]
-    datasets = []
-    for grid in layer.grids:
-        edges = [edge * step for edge, step in zip(voxel_size, grid.mag, strict=True)]
-        scale = [1.0] * (2 if has_time else 1) + [float(edge) for edge in edges]
-        datasets.append(
-            {
-                "path": str(grid.mag),
-                "coordinateTransformations": [{"type": "scale", "scale": scale}],
-            }
-        )
-    return {
-        "version": "0.5",
-        "multiscales": [{"name": layer.plan.name, "axes": axes, "datasets": datasets}],
-    }
 
 
 def properties(
@@ -180,7 +67,8 @@ def properties(
 
 def _layer_properties(layer: WrittenLayer) -> dict[str, Any]:
     plan = layer.plan
-    axis_order = {axis: place for place, axis in enumerate(_axes(plan)) if axis != "t"}
+    first = 1 if plan.size_t > 1 else 0
+    axis_order = {axis: first + place for place, axis in enumerate("cxyz")}
     record: dict[str, Any] = {
         "name": plan.name,
         "category": str(plan.category),

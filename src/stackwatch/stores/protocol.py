@@ -67,6 +67,8 @@ class ShardRecord:
         Size of the file.
     chunks : int
         Chunks in it that are not empty.
+    places : int
+        Chunks it has room for.
     crc32c : int
         Checksum of the whole file.
     """
@@ -74,6 +76,7 @@ class ShardRecord:
     path: str
     bytes: int
     chunks: int
+    places: int
     crc32c: int
 
 
@@ -112,6 +115,10 @@ class VolumeStore(Protocol):
 
     def mag_writer(self, layer: LayerPlan, grid: MagGrid) -> MagWriter:
         """Return the writer of one mag of one layer."""
+        ...
+
+    def describe_mag(self, layer: LayerPlan, grid: MagGrid) -> None:
+        """Write what a reader must know of one mag; its shards may come before or after."""
         ...
 
     def wait(self) -> None:

@@ -132,13 +132,24 @@ def ensure_room(folder: Path, needed_bytes: int) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Flush every directory below `root`, deepest first, then `root` itself.
+    """Flush the metadata files and every directory below `root`, deepest first, then `root`.
 
-    The files have been flushed by whoever wrote them.
+    The shards have been flushed as they were finished.
     """
     failpoints.reach("publish.before_fsync")
-    for folder, _, _ in os.walk(root, topdown=False):
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in files:
+            if name.endswith(".json"):
+                _sync_file(Path(folder, name))
         sync_folder(Path(folder))
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

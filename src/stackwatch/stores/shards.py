@@ -113,7 +113,7 @@ class ShardFile:
             flusher.close_durably(self._descriptor)
             self._descriptor = None
             filled = int((self._index[:, 1] != 0xFFFF_FFFF_FFFF_FFFF).sum())
-            return ShardRecord(self.path, self._offset, filled, self._crc)
+            return ShardRecord(self.path, self._offset, filled, len(self._index), self._crc)
 
     def abort(self) -> None:
         """Close the file without finishing it."""

@@ -19,6 +19,7 @@ from stackwatch.model.plan import LayerPlan
 from stackwatch.stores.codecs import CodecSpec, chunk_encoder
 from stackwatch.stores.protocol import Block, MagGrid, ShardRecord
 from stackwatch.stores.shards import Flusher, ShardFile
+from stackwatch.stores.zarr3_metadata import write_array
 
 BLOCK_ROWS = 64
 """Rows of a block, where the shard allows: two rows of chunks make one row of the next mag."""
@@ -49,6 +50,12 @@ class Zarr3Store:
         writer = Zarr3MagWriter(self._root, path, layer, grid, codec, self._flusher)
         self._writers.append(writer)
         return writer
+
+    def describe_mag(self, layer: LayerPlan, grid: MagGrid) -> None:
+        """Write the metadata of one mag, so that it can be read."""
+        path = self._root / self.mag_path(layer, grid.mag)
+        path.mkdir(parents=True, exist_ok=True)
+        write_array(path, layer, grid, self._codecs[layer.name])
 
     def wait(self) -> None:
         """Return when every closed shard is on the disk; raise what went wrong there."""

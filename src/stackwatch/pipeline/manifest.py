@@ -1,0 +1,187 @@
+"""The manifest of a dataset, `stackwatch.json`: what was written, from what, by whom."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from stackwatch.errors import VerificationError
+from stackwatch.model.acquisition import show_path
+from stackwatch.stores.properties import MANIFEST_FILE
+from stackwatch.stores.protocol import ShardRecord
+
+READ_BYTES = 8 * 1024 * 1024
+EMPTY = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestCheck:
+    """What a comparison of manifest and disk saw."""
+
+    shards: int
+    chunks: int
+    bytes: int
+
+
+def combine_digests(digests: Mapping[str, str]) -> str:
+    """Return one digest over the digests of files, in the order of their paths."""
+    import xxhash
+
+    combined = xxhash.xxh3_128()
+    for path in sorted(digests):
+        combined.update(os.fsencode(path) + b"\0" + digests[path].encode("ascii") + b"\n")
+    return combined.hexdigest()
+
+
+def manifest_document(shards: Iterable[ShardRecord], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of `stackwatch.json`.
+
+    Parameters
+    ----------
+    shards : iterable of ShardRecord
+    facts : mapping
+        Run id, content digest, source, versions: JSON values.
+    """
+    records = [
+        {
+            "path": record.path,
+            "bytes": record.bytes,
+            "chunks": record.chunks,
+            "places": record.places,
+            "crc32c": f"{record.crc32c:08x}",
+        }
+        for record in shards
+    ]
+    return {"schema": 1, **facts, "shards": records}
+
+
+def load_manifest(dataset: Path) -> tuple[dict[str, Any], tuple[ShardRecord, ...]]:
+    """Read the manifest of a dataset.
+
+    Raises
+    ------
+    VerificationError
+        There is none, or it cannot be read.
+    """
+    path = dataset / MANIFEST_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        shards = tuple(
+            ShardRecord(
+                path=record["path"],
+                bytes=record["bytes"],
+                chunks=record["chunks"],
+                places=record["places"],
+                crc32c=int(record["crc32c"], 16),
+            )
+            for record in document["shards"]
+        )
+    except FileNotFoundError as error:
+        raise VerificationError(
+            f"“{show_path(dataset)}” has no {MANIFEST_FILE}: it is no dataset that stackwatch "
+            "wrote, or the file was removed. Give the directory of a published dataset.",
+            hint="Give the directory of a dataset that stackwatch wrote.",
+            path=show_path(dataset),
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VerificationError(
+            f"“{show_path(path)}” cannot be read as a manifest ({error}). The dataset cannot be "
+            "verified; convert the acquisition again.",
+            hint="Convert the acquisition again.",
+            path=show_path(path),
+        ) from error
+    return document, shards
+
+
+def check_manifest(root: Path, shards: Iterable[ShardRecord], *, reads_all: bool) -> ManifestCheck:
+    """Compare every shard of a manifest with the disk.
+
+    A lost shard would read as zeros: nobody but the manifest knows that it was there.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset's directory.
+    shards : iterable of ShardRecord
+    reads_all : bool
+        Whether each file is read from end to end and its checksum compared; otherwise its size,
+        its index with the index's own checksum, and the number of its chunks are.
+
+    Raises
+    ------
+    VerificationError
+        Naming the first few of all shards that are missing, changed, or not in the manifest.
+    """
+    known: set[str] = set()
+    problems: list[str] = []
+    chunks = total = 0
+    for record in shards:
+        known.add(record.path)
+        chunks += record.chunks
+        total += record.bytes
+        problem = _shard_problem(root / record.path, record, reads_all=reads_all)
+        if problem:
+            problems.append(f"{record.path}: {problem}")
+    problems += [f"{path}: not in the manifest" for path in sorted(_shards_below(root) - known)]
+    if problems:
+        raise VerificationError(
+            f"“{show_path(root)}” is not what was written: "
+            + "; ".join(problems[:3])
+            + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
+            + ". Do not use this dataset; convert the acquisition again.",
+            hint="Convert the acquisition again, and look at the disk.",
+            path=show_path(root),
+            problems=problems[:100],
+        )
+    return ManifestCheck(len(known), chunks, total)
+
+
+def _shards_below(root: Path) -> set[str]:
+    """Return every file below a `c` directory of an array."""
+    found = set()
+    for folder, _, files in os.walk(root):
+        inside = Path(folder).relative_to(root)
+        if "c" in inside.parts[2:3]:
+            found |= {(inside / name).as_posix() for name in files}
+    return found
+
+
+def _shard_problem(path: Path, record: ShardRecord, *, reads_all: bool) -> str:
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != record.bytes:
+                return f"{size} bytes instead of {record.bytes}"
+            if reads_all:
+                found = _checksum(file.fileno())
+                differs = found != record.crc32c
+                return f"checksum {found:08x} instead of {record.crc32c:08x}" if differs else ""
+            return _index_problem(file, record)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+
+
+def _checksum(descriptor: int) -> int:
+    crc = 0
+    while block := os.read(descriptor, READ_BYTES):
+        crc = google_crc32c.extend(crc, block)
+    return crc
+
+
+def _index_problem(file: FileIO, record: ShardRecord) -> str:
+    """Check a shard's index: its own checksum, and how many chunks it says are filled."""
+    file.seek(-(record.places * 16 + 4), os.SEEK_END)
+    index = file.readall()
+    if google_crc32c.value(index[:-4]) != int.from_bytes(index[-4:], "little"):
+        return "damaged index"
+    lengths = np.frombuffer(index[:-4], "<u8").reshape(-1, 2)[:, 1]
+    found = int((lengths != EMPTY).sum())
+    return "" if found == record.chunks else f"{found} chunks instead of {record.chunks}"

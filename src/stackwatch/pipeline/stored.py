@@ -1,0 +1,79 @@
+"""A mag that lies on the disk, read through zarr-python: somebody else's code, and meant to be."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwatch.model.geometry import Vec3
+
+
+class StoredMag:
+    """One mag of one layer.
+
+    Parameters
+    ----------
+    path : Path
+        The directory of its array, with or without metadata yet: `make_metadata` is called first
+        where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zarr
+
+        # The name of the mode promises it: nothing on the disk can change.
+        self._array: Any = zarr.open_array(path, mode="r")
+        self._has_time = self._array.ndim == 5
+        *_, x, y, z = self._array.shape
+        self.size = Vec3(x, y, z)
+        *_, self.slab_depth = self._array.chunks
+
+    def read(self, t: int, z: slice, y: slice, x: slice = slice(None)) -> NDArray[Any]:
+        """Return a part of the mag.
+
+        Returns
+        -------
+        array, shape (z, y, x), or (z, y, x, 3) for RGB
+        """
+        place = (slice(None), x, y, z)
+        cxyz = self._array[(t, *place)] if self._has_time else self._array[place]
+        zyxc = np.asarray(cxyz).transpose(3, 2, 1, 0)
+        return zyxc[..., 0] if zyxc.shape[3] == 1 else zyxc
+
+    def timepoint(self, t: int) -> "StoredSlices":
+        """Return the slices of one timepoint, as a source for the engine."""
+        return StoredSlices(self, t)
+
+
+class StoredSlices:
+    """The `SliceSource` of one timepoint of a stored mag; read by one thread, in order."""
+
+    can_read_rows = True
+    decode_bytes = 0
+
+    def __init__(self, stored: StoredMag, t: int) -> None:
+        self._stored = stored
+        self._t = t
+        self._held: tuple[int, tuple[int, int]] | None = None
+        self._slab: NDArray[Any] | None = None
+
+    def iter_keys(self) -> Iterator[int]:
+        """Yield the z of each slice."""
+        yield from range(self._stored.size.z)
+
+    def read_slice_into(
+        self, key: int, outs: Sequence[NDArray[Any]], rows: tuple[int, int]
+    ) -> None:
+        """Copy rows of one slice; a slab is decoded once and kept until the next is asked for."""
+        depth = self._stored.slab_depth
+        wanted = (key // depth, rows)
+        if self._held != wanted or self._slab is None:
+            self._slab = None
+            first = key // depth * depth
+            self._slab = self._stored.read(
+                self._t, slice(first, first + depth), slice(rows[0], rows[1])
+            )
+            self._held = wanted
+        outs[0][...] = self._slab[key % depth]

@@ -1,0 +1,285 @@
+"""Drive the engine: every stack of a dataset, every timepoint, every pass."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stackwatch.engine.downsample import Method
+from stackwatch.engine.ladder import plan_mags
+from stackwatch.engine.machine import default_memory_gib, usable_cpus
+from stackwatch.engine.planner import GIB, StreamPlan, StreamRequest, plan_stream
+from stackwatch.engine.spool import SpooledSource
+from stackwatch.engine.statistics import LayerStatistics
+from stackwatch.engine.stream import LayerStream, Pools, StreamControl, run_stream
+from stackwatch.errors import PlanError
+from stackwatch.model.geometry import Mag, VoxelSize
+from stackwatch.model.options import ConvertOptions
+from stackwatch.model.plan import DatasetPlan, LayerPlan, StackPlan
+from stackwatch.model.voxels import Category
+from stackwatch.pipeline.stored import StoredMag
+from stackwatch.readers.protocol import SliceSource
+from stackwatch.stores.protocol import MagGrid, MagWriter, VolumeStore
+
+OpenSource = Callable[[StackPlan, int], SliceSource]
+"""Gives the slices of one timepoint of a stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackJob:
+    """One stack with everything that was decided for it before the first voxel moves.
+
+    Attributes
+    ----------
+    stack : StackPlan
+    mags : tuple of Mag
+    plan : StreamPlan
+        The pass over the source; its `later_mags` are made afterwards.
+    """
+
+    stack: StackPlan
+    mags: tuple[Mag, ...]
+    plan: StreamPlan
+
+    @property
+    def slice_reads(self) -> int:
+        """How many slices will be read, each pass over one counted."""
+        planes = sum(len(planes) for planes in self.stack.planes_tz)
+        return planes * (len(self.plan.swaths) + (1 if self.plan.spool else 0))
+
+
+@dataclass(slots=True)
+class WrittenMags:
+    """What one layer has on the disk, mag by mag, and what its voxels look like."""
+
+    layer: LayerPlan
+    statistics: LayerStatistics
+    grids: list[MagGrid] = field(default_factory=list)
+
+
+def plan_jobs(
+    dataset: DatasetPlan, options: ConvertOptions, decode_bytes: Callable[[StackPlan], int]
+) -> tuple[StackJob, ...]:
+    """Plan mags, memory and threads for every stack.
+
+    Parameters
+    ----------
+    dataset : DatasetPlan
+    options : ConvertOptions
+    decode_bytes : callable
+        Memory that decoding one slice of a stack needs.
+
+    Raises
+    ------
+    BudgetTooSmallError, PlanError
+        The caller parks the job.
+    """
+    return tuple(
+        _plan_job(stack, dataset.voxel_size_nm, options, decode_bytes(stack))
+        for stack in dataset.stacks
+    )
+
+
+def _plan_job(
+    stack: StackPlan, voxel_size: VoxelSize, options: ConvertOptions, decode_bytes: int
+) -> StackJob:
+    layer = stack.layers[0]
+    mags = plan_mags(
+        layer.size,
+        voxel_size,
+        max_mag=options.mags.max_mag,
+        downsample=options.mags.downsample,
+    )
+    resources = options.resources
+    store = options.store
+    if store.shard_vx is not None and any(edge % store.chunk_vx for edge in store.shard_vx):
+        raise PlanError(
+            f"The shard {tuple(store.shard_vx)} is no multiple of the chunk ({store.chunk_vx}). "
+            "Set `shard` to multiples of `chunk`.",
+            hint="Set `shard` to multiples of `chunk`.",
+        )
+    plan = plan_stream(
+        StreamRequest(
+            size=layer.size,
+            mags=mags,
+            bytes_per_voxel=layer.voxel_type.bytes_per_voxel * len(stack.layers),
+            chunk=store.chunk_vx,
+            max_shard=store.shard_vx,
+            decode_bytes=decode_bytes,
+            can_read_rows=stack.can_read_rows and stack.treatment.orientation == 1,
+            threads=resources.threads or usable_cpus(),
+            budget_bytes=int((resources.memory_gib or default_memory_gib()) * GIB),
+        )
+    )
+    return StackJob(stack, mags, plan)
+
+
+def choose_method(category: Category, options: ConvertOptions) -> Method:
+    """Return how mags are made: median for color and mode for segmentation, unless told."""
+    if options.mags.interpolation != "default":
+        return options.mags.interpolation
+    return "mode" if category is Category.SEGMENTATION else "median"
+
+
+@dataclass(frozen=True, slots=True)
+class Streamer:
+    """What all passes of one conversion share.
+
+    Attributes
+    ----------
+    store : VolumeStore
+    root : Path
+        The dataset's staging directory.
+    scratch : Path
+        A folder for raw spools.
+    options : ConvertOptions
+    control : StreamControl
+    open_source : OpenSource
+    """
+
+    store: VolumeStore
+    root: Path
+    scratch: Path
+    options: ConvertOptions
+    control: StreamControl
+    open_source: OpenSource
+
+    def run(self, job: StackJob) -> list[WrittenMags]:
+        """Stream one stack into all mags of its layers; return what was written."""
+        written = [WrittenMags(layer, _statistics_for(layer)) for layer in job.stack.layers]
+        streams = [self._layer_stream(mags, job.plan.grids) for mags in written]
+        with Pools(job.plan.read_threads, job.plan.encode_threads) as pools:
+            for t in range(len(job.stack.planes_tz)):
+                source = self.open_source(job.stack, t)
+                if job.plan.spool:
+                    with closing(self._spool(source, job)) as spooled:
+                        run_stream(spooled, streams, job.plan, pools, self.control, t)
+                else:
+                    run_stream(source, streams, job.plan, pools, self.control, t)
+        for mags in written:
+            self._record(mags, job.plan.grids)
+            self._make_later_mags(mags, job.plan)
+        return written
+
+    def _record(self, mags: WrittenMags, grids: Sequence[MagGrid]) -> None:
+        for grid in grids:
+            self.store.describe_mag(mags.layer, grid)
+            mags.grids.append(grid)
+
+    def _layer_stream(
+        self, mags: WrittenMags, grids: Sequence[MagGrid], *, is_first_stored: bool = False
+    ) -> LayerStream:
+        writers: list[MagWriter | None] = [
+            self.store.mag_writer(mags.layer, grid) for grid in grids[is_first_stored:]
+        ]
+        return LayerStream(
+            voxel_type=mags.layer.voxel_type,
+            method=choose_method(mags.layer.category, self.options),
+            writers=tuple([None, *writers] if is_first_stored else writers),
+            statistics=None if is_first_stored else mags.statistics,
+        )
+
+    def _spool(self, source: SliceSource, job: StackJob) -> SpooledSource:
+        layers = job.stack.layers
+        channels = layers[0].voxel_type.channels
+        shape: tuple[int, ...] = (layers[0].size.y, layers[0].size.x)
+        shapes = [shape + ((channels,) if channels > 1 else ())] * len(layers)
+        path = self.scratch / "slices.raw"
+        spooled = SpooledSource(source, path, shapes, layers[0].voxel_type.dtype)
+        try:
+            for key in source.iter_keys():
+                self.control.check()
+                spooled.fill_one(key)
+                self.control.on_slice()
+        except BaseException:
+            spooled.close()
+            raise
+        return spooled
+
+    def _make_later_mags(self, mags: WrittenMags, plan: StreamPlan) -> None:
+        """Make the mags too coarse for the swaths from the last one on the disk, pass by pass."""
+        quiet = StreamControl(cancelled=self.control.cancelled)
+        while plan.later_mags:
+            last = mags.grids[-1]
+            stored = StoredMag(self.root / self.store.mag_path(mags.layer, last.mag))
+            plan = self._plan_later(mags.layer, last, plan.later_mags)
+            stream = self._layer_stream(mags, plan.grids, is_first_stored=True)
+            self.store.wait()
+            with Pools(1, plan.encode_threads) as pools:
+                for t in range(mags.layer.size_t):
+                    run_stream(stored.timepoint(t), [stream], plan, pools, quiet, t)
+            self._record(mags, plan.grids[1:])
+
+    def _plan_later(self, layer: LayerPlan, last: MagGrid, later: tuple[Mag, ...]) -> StreamPlan:
+        resources = self.options.resources
+        threads = resources.threads or usable_cpus()
+        bytes_per_voxel = layer.voxel_type.bytes_per_voxel
+        slab_bytes = last.size.x * last.size.y * last.chunk.z * bytes_per_voxel
+        return plan_stream(
+            StreamRequest(
+                size=last.size,
+                mags=(last.mag, *later),
+                bytes_per_voxel=bytes_per_voxel,
+                chunk=last.chunk.x,
+                max_shard=self.options.store.shard_vx,
+                # one reader holds one decoded slab, and as much again while it decodes
+                decode_bytes=2 * slab_bytes // max(2, threads),
+                can_read_rows=True,
+                threads=threads,
+                budget_bytes=int((resources.memory_gib or default_memory_gib()) * GIB),
+            )
+        )
+
+
+def _statistics_for(layer: LayerPlan) -> LayerStatistics:
+    voxels = layer.size.volume * layer.size_t * layer.voxel_type.channels
+    counts = layer.category is Category.COLOR
+    return LayerStatistics(layer.voxel_type.dtype, voxels, count_values=counts)
+
+
+def intensity_range(
+    mags: WrittenMags, coarsest: Callable[[], NDArray[Any]]
+) -> tuple[int | float, int | float]:
+    """Return what is shown from black to white: the 0.1 and 99.9 percentile of non-zero voxels.
+
+    Parameters
+    ----------
+    mags : WrittenMags
+    coarsest : callable
+        Reads the coarsest mag; used where no histogram was kept (32 bit and floats).
+    """
+    dtype = mags.layer.voxel_type.dtype
+    if mags.layer.voxel_type.channels == 3:
+        return 0, 255  # stretching the channels together would change nobody's colours rightly
+    low_high: tuple[int | float, int | float] | None = None
+    if mags.statistics.histogram is not None:
+        low_high = mags.statistics.percentiles_of_nonzero((0.001, 0.999))
+    elif mags.statistics.minimum is not None and mags.statistics.maximum is not None:
+        low_high = _range_of(coarsest(), mags.statistics.minimum, mags.statistics.maximum)
+    if low_high is not None:
+        return low_high
+    if dtype.kind == "f":
+        return 0.0, 1.0
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
+
+
+def _range_of(
+    voxels: NDArray[Any], minimum: float, maximum: float
+) -> tuple[int | float, int | float] | None:
+    """Read the percentiles off a histogram of 4,096 bins between the true extremes."""
+    kept = voxels[np.isfinite(voxels) & (voxels != 0)]
+    if kept.size == 0 or minimum == maximum:
+        return None if kept.size == 0 else (minimum, maximum)
+    counts, edges = np.histogram(kept.astype(np.float64), 4096, (minimum, maximum))
+    cumulated = np.cumsum(counts)
+    low = int(np.searchsorted(cumulated, 0.001 * kept.size))
+    high = min(int(np.searchsorted(cumulated, 0.999 * kept.size)), 4095)
+    found = float(edges[low]), float(edges[high + 1])
+    if voxels.dtype.kind != "f":
+        return round(found[0]), round(found[1])
+    return found
