@@ -53,15 +53,29 @@ def _survey(reader: "LedgerReader") -> dict[str, Any]:
 
     daemon = reader.daemon()
     converting = reader.list_jobs(JobState.CLAIMED, limit=_SHOWN_JOBS)
-    parked = reader.list_jobs(JobState.PARKED, limit=_SHOWN_JOBS)
     return {
         "status": "running" if reader.is_daemon_alive() else "no daemon",
         "daemon": daemon.as_record() if daemon is not None else None,
         "folders": [folder.as_record() for folder in reader.list_folders()],
         "jobs": reader.count_jobs(),
         "converting": [job.as_record() for job in converting],
-        "parked": [job.as_record() for job in parked],
+        "parked": _list_parked(reader),
     }
+
+
+def _list_parked(reader: "LedgerReader") -> list[dict[str, Any]]:
+    """Return what waits for a human: the reason is the job's, where there is one."""
+    from stackwatch.model.job import AcquisitionState, JobState
+
+    jobs = {job.acquisition_id: job.as_record() for job in reader.list_jobs(JobState.PARKED)}
+    records = []
+    for acquisition in reader.list_acquisitions(state=AcquisitionState.PARKED, limit=_SHOWN_JOBS):
+        record = acquisition.as_record()
+        job = jobs.get(acquisition.acquisition_id, {})
+        if record["error_code"] is None:
+            record |= {key: job.get(key) for key in ("error_code", "message", "hint")}
+        records.append({**record, "job_id": job.get("job_id")})
+    return records
 
 
 def _describe(record: Mapping[str, Any]) -> str:
@@ -73,8 +87,7 @@ def _describe(record: Mapping[str, Any]) -> str:
         lines += [f"{f['name']}: {f['reason']}" for f in folders if f["reason"]]
     lines += ["", f"jobs: {_counts(record['jobs'])}"]
     lines += [f"converting: {_describe_job(job)}" for job in record["converting"]]
-    for job in record["parked"]:
-        lines.append(f"parked: {_describe_job(job)}: {job['message']}")
+    lines += [_describe_parked(acquisition) for acquisition in record["parked"]]
     return "\n".join(lines)
 
 
@@ -96,6 +109,12 @@ def _describe_job(job: Mapping[str, Any]) -> str:
     if progress and progress.get("total"):
         done = f", {progress['phase']} {progress['done']} of {progress['total']} slices"
     return f"job {job['job_id']}, {job['folder']}/{job['acquisition']}{done}"
+
+
+def _describe_parked(acquisition: Mapping[str, Any]) -> str:
+    name = f"{acquisition['folder']}/{acquisition['acquisition']}"
+    job = f" (job {acquisition['job_id']})" if acquisition["job_id"] is not None else ""
+    return f"parked: {name}{job}: {acquisition['message']}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

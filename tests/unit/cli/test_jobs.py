@@ -1,0 +1,266 @@
+"""`status` and `jobs`: the ledger, as people and scripts see it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackwatch.cli.explain import explain_acquisition
+from stackwatch.errors import ExitCode, UsageError
+from stackwatch.ledger.ledger import Ledger
+from stackwatch.ledger.lock import StateLock
+
+from .conftest import History
+
+JOB_KEYS = {
+    "job_id", "acquisition_id", "folder", "acquisition", "name", "generation", "files",
+    "total_bytes", "state", "attempt", "worker_pid", "error_code", "message", "hint", "progress",
+    "result", "not_before_us", "queued_at_us", "claimed_at_us", "finished_at_us",
+}  # fmt: skip
+ACQUISITION_KEYS = {
+    "acquisition_id", "folder", "acquisition", "name", "kind", "state", "generation", "files",
+    "total_bytes", "error_code", "message", "hint", "seen_at_us", "changed_at_us",
+    "vanished_at_us",
+}  # fmt: skip
+EVENT_KEYS = {"at_us", "event", "state_from", "state_to", "facts"}
+
+
+def keys(record: Any) -> set[str]:
+    """Return the keys of a record."""
+    return set(record)
+
+
+def test_status_document(history: History):
+    """The document of `status` has the documented keys and tells what the ledger holds."""
+    document = history.answer("status")
+
+    assert {"status", "daemon", "folders", "jobs", "converting", "parked"} == keys(document)
+    assert document["status"] == "no daemon"
+    assert {
+        "pid", "host", "version", "started_at_us", "alive_at_us", "stopped_at_us",
+    } == keys(document["daemon"])  # fmt: skip
+    (folder,) = document["folders"]
+    assert {
+        "name", "path", "target", "state", "reason", "files", "scan_ms", "scanned_at_us",
+        "is_configured", "acquisitions",
+    } == keys(folder)  # fmt: skip
+    assert {"settling": 1, "published": 1, "parked": 1, "waiting": 1} == folder["acquisitions"]
+    assert {
+        "queued": 0, "claimed": 0, "waiting": 1, "succeeded": 1, "failed": 0, "parked": 1,
+    } == document["jobs"]  # fmt: skip
+    assert document["converting"] == []
+    (parked,) = document["parked"]
+    assert ACQUISITION_KEYS | {"job_id"} == keys(parked)
+    assert ("run_2", 2, "missing_slices") == (
+        parked["acquisition"], parked["job_id"], parked["error_code"],
+    )  # fmt: skip
+
+
+def test_status_for_people(history: History):
+    """People read that no daemon runs, since when, and what waits for them."""
+    text = history.run("status").stdout
+
+    assert "no daemon (last sign of life" in text
+    assert "stopped on request" in text
+    assert "em1     polling" in text
+    assert "em1: the mount has no events" in text
+    assert "parked: em1/run_2 (job 2): Slice 4 is missing." in text
+
+
+def test_status_of_a_running_daemon(history: History):
+    """Whoever holds the ledger's lock is a running daemon; what it converts is shown."""
+    with Ledger.open(history.state_dir) as ledger:
+        ledger.start()
+        ledger.jobs.retry(ledger_job(history, "run_2"))
+        job = ledger.jobs.claim(1)
+        assert job is not None
+        ledger.jobs.record_progress(job.job_id, {"phase": "converting", "done": 3, "total": 9})
+        text = history.run("status").stdout
+        document = history.answer("status")
+
+    assert "daemon running (pid" in text
+    assert "converting: job 2, em1/run_2, converting 3 of 9 slices" in text
+    assert document["status"] == "running"
+    assert [2] == [job["job_id"] for job in document["converting"]]
+    assert JOB_KEYS == keys(document["converting"][0])
+
+
+def ledger_job(history: History, acquisition: str) -> Any:
+    """Return the number of an acquisition's newest job."""
+    jobs = history.answer("jobs", "list")["jobs"]
+    return next(job["job_id"] for job in jobs if job["acquisition"] == acquisition)
+
+
+def test_a_ledger_that_was_never_made(empty: History):
+    """Without a ledger there is an error that says how to get one, and none is made."""
+    for command in (["status"], ["jobs", "list"], ["jobs", "show", "1"], ["jobs", "retry", "1"]):
+        document = empty.answer(*command, code=ExitCode.UNAVAILABLE)
+
+        assert "state_dir" in document["hint"]
+    assert not empty.state_dir.exists()
+
+
+def test_jobs_list_document(history: History):
+    """`jobs list` has the documented keys, newest first."""
+    document = history.answer("jobs", "list")
+
+    assert {"status", "jobs"} == keys(document)
+    assert [3, 2, 1] == [job["job_id"] for job in document["jobs"]]
+    assert all(keys(job) == JOB_KEYS for job in document["jobs"])
+    assert ["waiting", "parked", "succeeded"] == [job["state"] for job in document["jobs"]]
+    waiting, parked, succeeded = document["jobs"]
+    assert waiting["not_before_us"] == 2_000_000_000_000_000
+    assert parked["progress"]["done"] == 3
+    assert succeeded["result"]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--state", "parked"], [2]),
+        (["--limit", "1"], [3]),
+        (["--folder", "em1"], [3, 2, 1]),
+        (["--folder", "em2"], []),
+    ],
+)
+def test_jobs_list_can_be_narrowed(history: History, arguments: list[str], expected: list[int]):
+    """State, folder and number of jobs can be chosen."""
+    jobs = history.answer("jobs", "list", *arguments)["jobs"]
+
+    assert expected == [job["job_id"] for job in jobs]
+
+
+def test_jobs_list_for_people(history: History):
+    """People get a table; an empty one says so."""
+    lines = history.run("jobs", "list").stdout.splitlines()
+
+    assert ["JOB", "STATE", "ACQUISITION"] == lines[0].split()[:3]
+    assert lines[2].split()[:3] == ["2", "parked", "em1/run_2"]
+    assert lines[2].endswith("missing_slices")
+    assert history.run("jobs", "list", "--state", "queued").stdout == "no jobs\n"
+
+
+def test_jobs_show_document(history: History):
+    """`jobs show` has the job, its datasets and its history."""
+    document = history.answer("jobs", "show", "1")
+
+    assert {"status", "job", "datasets", "events"} == keys(document)
+    assert JOB_KEYS == keys(document["job"])
+    (dataset,) = document["datasets"]
+    assert {
+        "name", "path", "state", "job_id", "folder", "acquisition", "generation", "run_id",
+        "content_digest", "bytes_written", "published_at_us", "superseded_at_us",
+    } == keys(dataset)  # fmt: skip
+    assert all(keys(event) == EVENT_KEYS for event in document["events"])
+    assert "job.succeeded" in [event["event"] for event in document["events"]]
+
+
+def test_jobs_show_for_people(history: History):
+    """People read the error with its hint, and what happened when."""
+    text = history.run("jobs", "show", "2").stdout
+
+    assert "job 2: parked" in text
+    assert "missing_slices: Slice 4 is missing." in text
+    assert "Copy it in." in text
+    assert "job.parked  claimed → parked" in text
+
+
+@pytest.mark.parametrize("command", ["show", "retry"])
+def test_a_job_that_does_not_exist(history: History, command: str):
+    """A mistyped number is a usage error."""
+    document = history.answer("jobs", command, "99", code=ExitCode.USAGE)
+
+    assert "99" in document["message"]
+
+
+def test_retry_without_a_daemon(history: History):
+    """Without a daemon the job is queued in the ledger, under its lock, for the next one."""
+    document = history.answer("jobs", "retry", "2")
+
+    assert {"status": "queued", "job_id": 2, "daemon": False} == document
+    assert history.answer("jobs", "show", "2")["job"]["state"] == "queued"
+    assert "job 3 is queued again" in history.run("jobs", "retry", "3").stdout
+
+
+def test_retry_of_what_succeeded(history: History):
+    """A job that is done is not done again."""
+    assert history.run("jobs", "retry", "1").exit_code == ExitCode.USAGE
+
+
+def test_retry_beside_a_stranger(history: History):
+    """While somebody else holds the lock and nobody answers, nothing is written: exit 69."""
+    lock = StateLock.take(history.state_dir)
+    try:
+        document = history.answer("jobs", "retry", "2", code=ExitCode.UNAVAILABLE)
+    finally:
+        lock.release()
+
+    assert document["error_code"] == "ledger_in_use"
+    assert history.answer("jobs", "show", "2")["job"]["state"] == "parked"
+
+
+def test_retry_asks_the_daemon(history: History, monkeypatch: pytest.MonkeyPatch):
+    """A running daemon is asked through its socket; the ledger is left to it."""
+    asked = []
+
+    def request(state_dir: Path, command: dict[str, Any]) -> dict[str, Any]:
+        asked.append((state_dir, command))
+        return {}
+
+    monkeypatch.setattr("stackwatch.daemon.control.request", request)
+
+    assert history.answer("jobs", "retry", "2")["daemon"] is True
+    assert [(history.state_dir, {"command": "retry", "job": 2})] == asked
+    assert history.answer("jobs", "show", "2")["job"]["state"] == "parked"
+
+
+def test_explain_document(history: History):
+    """`jobs explain` has the acquisition, the reason, the job and the history."""
+    document = history.answer("jobs", "explain", "run_2")
+
+    assert {"status", "acquisition", "because", "job", "events"} == keys(document)
+    assert ACQUISITION_KEYS == keys(document["acquisition"])
+    assert JOB_KEYS == keys(document["job"])
+    assert all(keys(event) == EVENT_KEYS for event in document["events"])
+    assert document["because"] == "Slice 4 is missing."
+
+
+@pytest.mark.parametrize(
+    ("what", "acquisition"),
+    [
+        ("2", "run_2"),
+        ("run_9", "run_9"),
+        ("em1/run_1", "run_1"),
+        ("{drop}/run_1", "run_1"),
+        ("{drop}/run_1/", "run_1"),
+        ("{drop}/run_1/deep/slice.tif", "run_1"),
+        ("{drop}/img_17.tif", "img_#.tif"),
+        ("img", "img_#.tif"),
+    ],
+)
+def test_explain_finds_what_is_meant(history: History, what: str, acquisition: str):
+    """A job's number, a name, a path, or a path inside the acquisition all mean it."""
+    record = explain_acquisition(history.state_dir, what.replace("{drop}", str(history.drop)))
+
+    assert acquisition == record["acquisition"]["acquisition"]
+
+
+@pytest.mark.parametrize("what", ["run_10", "99", "{drop}/run_12", "{drop}/img_x.tif", "{drop}"])
+def test_explain_what_was_never_seen(history: History, what: str):
+    """A path that nobody saw is a usage error, never the nearest neighbour."""
+    with pytest.raises(UsageError, match="has been seen"):
+        explain_acquisition(history.state_dir, what.replace("{drop}", str(history.drop)))
+
+
+@pytest.mark.parametrize(
+    ("what", "phrase"),
+    [
+        ("run_9", "quiet gap"),
+        ("run_1", "its dataset is in place"),
+        ("img", "1 GiB free, 2 GiB needed. It is tried again at 2033-"),
+    ],
+)
+def test_explain_gives_the_reason(history: History, what: str, phrase: str):
+    """Each state is told with its reason, in the words of the error where there is one."""
+    assert phrase in history.answer("jobs", "explain", what)["because"]
+    assert phrase in history.run("jobs", "explain", what).stdout
