@@ -202,15 +202,10 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
     Read-only rather than `query_only` alone: the last writing connection to close runs a
     checkpoint, and only the daemon may do that.
     """
-    connection = _connect(path, "mode=ro")
-    try:
-        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        if path.with_name(f"{path.name}-wal").exists() or is_locked(path.parent):
-            raise
-        # no log and no daemon: the file is whole, and the directory may be closed to us
-        connection = _connect(path, "mode=ro&immutable=1")
+    # no log and no daemon: the file is whole. A plain connection would make log files of its own,
+    # which a daemon of another user could not write to
+    is_at_rest = not path.with_name(f"{path.name}-wal").exists() and not is_locked(path.parent)
+    connection = _connect(path, "mode=ro&immutable=1" if is_at_rest else "mode=ro")
     connection.execute("PRAGMA query_only = ON")
     return connection
 
