@@ -59,7 +59,8 @@ def axis_roles(family: Family) -> dict[int, Role] | None:
     """
     roles = {i: field.role for i, field in enumerate(family.fields)}
     for i, role in roles.items():
-        if role is Role.PART or (role is Role.UNKNOWN and family.fields[i].word != "."):
+        is_tail = family.fields[i].word == "." and len(roles) > 1  # the decimals of another number
+        if role is Role.PART or (role is Role.UNKNOWN and not is_tail):
             roles[i] = Role.Z
     if len(set(roles.values())) < len(roles) or Role.UNKNOWN in roles.values():
         return None

@@ -6,6 +6,8 @@ Only a first guess that spares opening every text file; the readers look at the 
 from enum import StrEnum
 from typing import Final
 
+from stackwatch.readers.probe import IMAGE_SUFFIXES
+
 
 class FileKind(StrEnum):
     """What a suffix promises."""
@@ -15,11 +17,6 @@ class FileKind(StrEnum):
     ARCHIVE = "archive"
     SIDE = "side"
 
-
-IMAGE_SUFFIXES: Final = frozenset(
-    {".tif", ".tiff", ".btf", ".tf2", ".tf8", ".png", ".jpg", ".jpeg", ".jpe", ".bmp"}
-)
-"""Formats that are read."""
 
 FOREIGN_SUFFIXES: Final = frozenset(
     """.gif .webp .ico .jp2 .j2k .jpx .pgm .ppm .pbm .pnm .tga

@@ -45,7 +45,7 @@ _DIGITS: Final = re.compile(r"(\d+)")
 _STYLES: Final = (
     re.compile(r"\d+"),
     re.compile(r"\d+(?:\.\d+)?"),
-    re.compile(r"[-+]?\d+"),
+    re.compile(r"(?:[-+](?!0+\.\d))?\d+"),  # the sign of -0.5 would be lost in its integer part
     re.compile(r"[-+]?\d+(?:\.\d+)?"),
 )
 _WORD_BEFORE: Final = re.compile(r"([A-Za-z]+)[ _\-=.]?\Z")
@@ -178,19 +178,31 @@ def _build_family(
     )
     words = [_word_before(_original_text(members[0][0], style, i)) for i in range(len(columns))]
     roles = _roles([words[i] for i in varying])
-    fields: list[Field] = []
-    for i, role in zip(varying, roles, strict=True):
-        values = tuple(columns[i][row] for row in order)
-        # the same number written twice (`z001_slice001`) is one field
-        if all(values != other.values for other in fields):
-            fields.append(Field(words[i], role, values))
+    fields = [
+        Field(words[i], role, tuple(columns[i][row] for row in order))
+        for i, role in zip(varying, roles, strict=True)
+    ]
     return Family(
         template=_template(members, key, varying, style),
         names=tuple(members[row][0] for row in order),
-        fields=tuple(fields),
+        fields=_without_repeated(fields),
         is_decimal=any("." in numbers[i] for _, numbers in members for i in varying),
         is_signed=style >= 2 and any(columns[i][row] < 0 for i in varying for row in order),
     )
+
+
+def _without_repeated(fields: list[Field]) -> tuple[Field, ...]:
+    """Drop a number that is written twice (`z001_slice001`), the one without a known word first."""
+    kept: list[Field] = []
+    for field in fields:
+        same = next((i for i, other in enumerate(kept) if other.values == field.values), None)
+        if same is None:
+            kept.append(field)
+        elif kept[same].role is Role.UNKNOWN:
+            kept[same] = field
+        elif field.role not in {Role.UNKNOWN, kept[same].role}:
+            kept.append(field)  # the same number for two things that both have a meaning
+    return tuple(kept)
 
 
 def _parse_number(text: str) -> Number:
@@ -218,9 +230,11 @@ def _roles(words: list[str]) -> list[Role]:
 
 
 def _is_explained(family: Family) -> bool:
-    """Tell whether every varying number has a meaning of its own."""
+    """Tell whether every varying number has a meaning of its own, and tells the names apart."""
+    if len(set(zip(*(field.values for field in family.fields), strict=True))) < len(family.names):
+        return len(family.names) == 1
     if len(family.fields) == 1:
-        return family.fields[0].word != "."
+        return True
     roles = [field.role for field in family.fields]
     if any(field.word == "." for field in family.fields):
         return False  # the decimals of the number before
