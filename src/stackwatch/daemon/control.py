@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from stackwatch.daemon.channel import Channel
-from stackwatch.errors import NoDaemonError, StackwatchError, UnexpectedError, UsageError
+from stackwatch.errors import (
+    LedgerError,
+    NoDaemonError,
+    StackwatchError,
+    UnexpectedError,
+    UsageError,
+)
 from stackwatch.model.acquisition import show_path
 
 SOCKET_NAME = "control.sock"
@@ -99,14 +105,24 @@ class ControlServer:
 
         Raises
         ------
-        OSError
+        LedgerError
             The state directory does not take a socket.
         """
-        (self._state_dir / SOCKET_NAME).unlink(missing_ok=True)
-        with _short_address(self._state_dir) as address:
-            self._sock.bind(address)
-        (self._state_dir / SOCKET_NAME).chmod(0o660)
-        self._sock.listen(CALLERS_MAX)
+        path = self._state_dir / SOCKET_NAME
+        try:
+            path.unlink(missing_ok=True)
+            with _short_address(self._state_dir) as address:
+                self._sock.bind(address)
+            path.chmod(0o660)
+            self._sock.listen(CALLERS_MAX)
+        except OSError as error:
+            hint = "Let `state_dir` be a local directory that the service may write to."
+            raise LedgerError(
+                f"“{show_path(path)}” cannot be made: {error.strerror or error}. Commands could "
+                f"not reach the daemon. {hint}",
+                hint=hint,
+                path=show_path(path),
+            ) from error
         self._thread.start()
 
     def close(self) -> None:

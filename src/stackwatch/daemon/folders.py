@@ -74,13 +74,18 @@ class WatchedFolder:
         agenda = AgendaOptions(scan_interval_s=self.settings.scan_interval_s)
         return plan_look(self.view, agenda, is_hinted=self.is_hinted, chance=self._chance)
 
-    def order_scan(self, keys: frozenset[str] | None) -> ScanOrder:
+    def order_scan(self, keys: frozenset[str] | None, ticket: int = 0) -> ScanOrder:
         """Return the order for a scan that begins now."""
         if keys is None:
             self.is_hinted = False
             self._chance = self._draw()
         return ScanOrder(
-            self.name, self.settings.path, scan_options(self.settings), self.view.mount, keys
+            self.name,
+            self.settings.path,
+            scan_options(self.settings),
+            self.view.mount,
+            keys,
+            ticket,
         )
 
     def take_scan(

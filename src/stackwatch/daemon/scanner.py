@@ -43,6 +43,8 @@ class ScanOrder:
         Of its last good scan.
     keys : frozenset of str or None
         Acquisitions to look at; None for all.
+    ticket : int
+        The caller's own mark, to recognise the order by; 0 for none.
     """
 
     folder: str
@@ -50,6 +52,7 @@ class ScanOrder:
     options: ScanOptions
     expected: MountIdentity | None = None
     keys: frozenset[str] | None = None
+    ticket: int = 0
 
 
 @dataclass(frozen=True, slots=True)

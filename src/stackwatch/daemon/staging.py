@@ -1,21 +1,16 @@
 """Find and remove what dead workers left in a target, and read back whose a dataset is."""
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import shutil
 from pathlib import Path
 
-STAGING_FOLDER = ".stackwatch"
+from stackwatch.stores.publish import STAGING_FOLDER, is_held
+
 MANIFEST_NAME = "stackwatch.json"
 _JOB_STAGING = re.compile(r"[0-9]+-[0-9]+")
-
-
-def staging_name(job_id: int, attempt: int) -> str:
-    """Return the name of an attempt's staging directory."""
-    return f"{job_id}-{attempt}"
 
 
 def remove_orphans(target: Path) -> list[Path]:
@@ -43,11 +38,12 @@ def remove_orphans(target: Path) -> list[Path]:
 
 def remove_staging(path: Path) -> bool:
     """Remove one staging directory, unless a worker holds its lock; return whether it is gone."""
-    lock = path.with_name(path.name + ".lock")
-    if _is_locked(path) or _is_locked(lock):
-        return False
+    try:
+        if is_held(path):
+            return False
+    except OSError:
+        return False  # no folder of ours, or one we may not open
     shutil.rmtree(path, ignore_errors=True)
-    lock.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         path.parent.rmdir()  # the last one takes the folder with it
     return not path.exists()
@@ -66,18 +62,19 @@ def read_run_id(dataset: Path) -> str | None:
     return run_id if isinstance(run_id, str) else None
 
 
-def _is_locked(path: Path) -> bool:
-    """Tell whether a living process holds a lock on this file or folder."""
+def is_published(dataset: Path, run_id: str) -> bool:
+    """Tell whether a run's dataset lies at its place, and make sure that it stays there.
+
+    The run may have been killed between its rename and the flush of the parent folder.
+    """
+    if read_run_id(dataset) != run_id:
+        return False
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        parent = os.open(dataset.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # a file system without locks: its workers died with their daemon
+        os.fsync(parent)
     finally:
-        os.close(descriptor)
-    return False
+        os.close(parent)
+    return True

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from stackwatch.daemon.staging import read_run_id, remove_orphans, staging_name
+from stackwatch.daemon.staging import is_published, read_run_id, remove_orphans
 
 
 def make_staging(target: Path, name: str) -> Path:
@@ -18,7 +18,7 @@ def make_staging(target: Path, name: str) -> Path:
 
 def test_staging_without_a_worker_is_removed(tmp_path):
     """Directories of jobs go, and the folder that held them with the last one."""
-    paths = [make_staging(tmp_path, staging_name(job, 1)) for job in (7, 12)]
+    paths = [make_staging(tmp_path, f"{job}-1") for job in (7, 12)]
 
     assert sorted(paths) == sorted(remove_orphans(tmp_path))
 
@@ -26,22 +26,17 @@ def test_staging_without_a_worker_is_removed(tmp_path):
 
 
 def test_staging_of_a_living_worker_is_left(tmp_path):
-    """A lock on the directory, or on the file beside it, protects."""
-    by_folder, by_file = make_staging(tmp_path, "7-1"), make_staging(tmp_path, "8-1")
-    lock = by_file.with_name("8-1.lock")
-    lock.touch()
-    held = [os.open(path, os.O_RDONLY) for path in (by_folder, lock)]
+    """A lock on the directory protects it; its neighbour goes."""
+    held, orphan = make_staging(tmp_path, "7-1"), make_staging(tmp_path, "8-1")
+    descriptor = os.open(held, os.O_RDONLY)
     try:
-        for descriptor in held:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-        assert [] == remove_orphans(tmp_path)
+        assert [orphan] == remove_orphans(tmp_path)
 
-        assert by_folder.is_dir()
-        assert by_file.is_dir()
+        assert (held / "color" / "1" / "c" / "0").exists()
     finally:
-        for descriptor in held:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def test_what_no_job_wrote_is_left(tmp_path):
@@ -81,3 +76,13 @@ def test_the_run_that_wrote_a_dataset_is_read_back(tmp_path):
         (tmp_path / "stackwatch.json").write_text(damage)
         assert read_run_id(tmp_path) is None
     assert read_run_id(tmp_path / "nowhere") is None
+
+
+def test_only_the_dataset_of_this_very_run_counts_as_published(tmp_path):
+    """The path alone proves nothing: the run id must be the same."""
+    (tmp_path / "run_041").mkdir()
+    (tmp_path / "run_041" / "stackwatch.json").write_text(json.dumps({"run_id": "abc"}))
+
+    assert is_published(tmp_path / "run_041", "abc")
+    assert not is_published(tmp_path / "run_041", "other")
+    assert not is_published(tmp_path / "run_042", "abc")

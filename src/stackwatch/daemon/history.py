@@ -1,0 +1,91 @@
+"""What the daemon asks the ledger about the past: earlier datasets, names in use, failures."""
+
+import os
+from pathlib import Path
+
+from stackwatch.errors import CancelledError, Disposition, WorkerKilledError, error_by_code
+from stackwatch.ledger.reader import LedgerReader
+from stackwatch.ledger.records import DatasetRecord, EventRecord
+from stackwatch.model.job import AcquisitionId, JobId, JobState
+
+_DATASETS = """
+SELECT * FROM dataset_facts
+WHERE acquisition_id = :acquisition_id AND state IN ('published', 'superseded') ORDER BY id
+"""
+_OLDER_NAMES = """
+SELECT folders.name AS folder, acquisitions.name AS name
+FROM acquisitions JOIN folders ON folders.id = acquisitions.folder_id
+WHERE folders.target = :target AND folders.is_configured = 1
+    AND acquisitions.id < :acquisition_id AND acquisitions.vanished_at_us IS NULL
+    AND acquisitions.state <> 'ignored'
+"""
+_NEWEST = "SELECT generation = newest_generation AS is_newest FROM job_facts WHERE id = :job_id"
+
+
+class History(LedgerReader):
+    """The ledger as the daemon's own reader sees it: a second connection that cannot write."""
+
+    def datasets_of(self, acquisition_id: AcquisitionId) -> tuple[DatasetRecord, ...]:
+        """Return the datasets that were published from an acquisition, oldest first."""
+        rows = self._connection.execute(_DATASETS, {"acquisition_id": acquisition_id})
+        return tuple(DatasetRecord.from_row(row) for row in rows)
+
+    def older_names(
+        self, target: Path, acquisition_id: AcquisitionId
+    ) -> tuple[tuple[str, str], ...]:
+        """Return folder and name of the acquisitions that came before, with the same target."""
+        values = {"target": os.fsencode(target), "acquisition_id": acquisition_id}
+        rows = self._connection.execute(_OLDER_NAMES, values)
+        return tuple((row["folder"], os.fsdecode(row["name"])) for row in rows)
+
+    def is_newest(self, job_id: JobId) -> bool:
+        """Tell whether a job is of its acquisition's newest generation."""
+        row = self._connection.execute(_NEWEST, {"job_id": job_id}).fetchone()
+        return row is not None and bool(row["is_newest"])
+
+    def events_of(self, job_id: JobId) -> tuple[EventRecord, ...]:
+        """Return a job's history, oldest first."""
+        details = self.show_job(job_id)
+        return () if details is None else details.events
+
+
+def count_failures(events: tuple[EventRecord, ...]) -> int:
+    """Return how many attempts have failed since a person last retried the job.
+
+    Attempts that were stopped on request, waited for room, or were cut off by the daemon's own
+    end are no failures of the acquisition.
+    """
+    return sum(1 for code in _failed_codes(events) if _is_failure(code))
+
+
+def count_kills(events: tuple[EventRecord, ...]) -> int:
+    """Return how many of them ended without a word."""
+    return sum(1 for code in _failed_codes(events) if code == WorkerKilledError.code)
+
+
+def count_cut_offs(events: tuple[EventRecord, ...]) -> int:
+    """Return how often in a row the daemon itself ended in the middle of the job."""
+    count = 0
+    for event in events:
+        if event.event == "job.recovered":
+            count += 1
+        elif event.state_from == JobState.CLAIMED or event.event == "job.retried":
+            count = 0
+    return count
+
+
+def _failed_codes(events: tuple[EventRecord, ...]) -> list[str]:
+    codes: list[str] = []
+    for event in events:
+        if event.event == "job.retried":
+            codes = []
+        elif event.state_from == JobState.CLAIMED and event.event != "job.recovered":
+            codes.append(str(event.facts.get("error_code", "")))
+    return codes
+
+
+def _is_failure(code: str) -> bool:
+    kind = error_by_code().get(code)
+    if kind is None or kind is CancelledError:
+        return False
+    return kind.disposition is Disposition.RETRY

@@ -1,0 +1,146 @@
+"""What came of an attempt: into the ledger, and one canonical line into the log."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from stackwatch.clock import Clock
+from stackwatch.daemon.history import History, count_failures
+from stackwatch.daemon.staging import is_published, remove_staging
+from stackwatch.daemon.watching import Watching
+from stackwatch.daemon.workers import Outcome
+from stackwatch.errors import (
+    CancelledError,
+    IllegalTransitionError,
+    StackwatchError,
+    UnexpectedError,
+)
+from stackwatch.ledger.ledger import Ledger
+from stackwatch.ledger.records import Job
+from stackwatch.logs import Event, logger
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.job import DatasetState
+from stackwatch.pipeline.retry import Park, RetryAfter, WaitFor, plan_next
+from stackwatch.stores.publish import STAGING_FOLDER
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+_DONE = (DatasetState.PUBLISHED, DatasetState.SUPERSEDED)
+
+
+class Outcomes:
+    """Turns the end of an attempt into the next state of its job."""
+
+    def __init__(self, ledger: Ledger, history: History, watching: Watching, clock: Clock) -> None:
+        self._ledger = ledger
+        self._history = history
+        self._watching = watching
+        self._clock = clock
+
+    def refuse(self, job: Job, error: StackwatchError) -> None:
+        """Record that an attempt ended before a worker was started."""
+        self._record_error(job, error, {})
+
+    def record(self, job: Job, outcome: Outcome, seconds: float) -> None:
+        """Record what a worker's end means, and remove what it left in staging.
+
+        Parameters
+        ----------
+        job : Job
+            As it was claimed.
+        outcome : Outcome
+        seconds : float
+            How long the attempt took.
+        """
+        remove_staging(job.target / STAGING_FOLDER / job.staging_name)
+        facts = {"seconds": round(seconds, 3), "peak_mib": round(outcome.exit.peak_mib, 1)}
+        is_whole = self._confirm_datasets(job)
+        if outcome.error is None or is_whole:
+            self._succeed(job, outcome.result, facts)
+        else:
+            self._record_error(job, outcome.error, facts)
+
+    def _confirm_datasets(self, job: Job) -> bool:
+        """Settle what a dead worker left undecided; return whether all is published.
+
+        A worker may be killed between its rename and its report.
+        """
+        for dataset in self._ledger.datasets.of_job(job.job_id):
+            if dataset.state is not DatasetState.PUBLISHING:
+                continue
+            if is_published(dataset.path, dataset.run_id):
+                self._ledger.datasets.record_published(dataset.run_id, dataset.path)
+            else:
+                self._ledger.datasets.abandon(dataset.run_id, dataset.path)
+        return any(
+            dataset.state in _DONE and dataset.remaining == 0
+            for dataset in self._ledger.datasets.of_job(job.job_id)
+        )
+
+    # ------------------------------------------------------------ success
+
+    def _succeed(self, job: Job, result: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+        try:
+            self._ledger.jobs.succeed(job.job_id, result)
+        except IllegalTransitionError as error:
+            surprise = UnexpectedError(f"The worker reported a success, but: {error.message}")
+            self._record_error(job, surprise, facts)
+            return
+        result = result or {}
+        read, written = result.get("bytes_read", 0), result.get("bytes_written", 0)
+        _log(job).info(
+            Event.JOB_SUCCEEDED,
+            layout=result.get("layout"),
+            datasets=[dataset["name"] for dataset in result.get("datasets", [])],
+            files=job.files,
+            bytes_read=read,
+            bytes_written=written,
+            mib_per_s=round(read / 2**20 / max(facts["seconds"], 0.001), 1),
+            content_digest=result.get("content_digest"),
+            **facts,
+        )
+
+    # ------------------------------------------------------------ failure
+
+    def _record_error(self, job: Job, error: StackwatchError, facts: dict[str, Any]) -> None:
+        """Queue the job again, let it wait, or park it, as the error's disposition says."""
+        told = {"error_code": error.code, "message": error.message, "hint": error.hint, **facts}
+        log = _log(job)
+        if not self._history.is_newest(job.job_id):
+            self._ledger.jobs.fail(job.job_id, error)
+            log.info(Event.JOB_SUPERSEDED, **told)
+            return
+        if isinstance(error, CancelledError):
+            self._ledger.jobs.requeue(job.job_id, error)
+            log.info(Event.JOB_QUEUED, **told)
+            return
+        # this attempt is not in the history yet
+        step = plan_next(error, count_failures(self._history.events_of(job.job_id)) + 1)
+        match step:
+            case Park():
+                self._ledger.jobs.park(job.job_id, error)
+                log.error(Event.JOB_PARKED, reason=step.reason, **told)
+            case RetryAfter(delay_s):
+                self._wait(job, error, delay_s)
+                log.warning(Event.JOB_FAILED, retry_at_utc=self._utc(delay_s), **told)
+                self._watching.rescan(job.folder)  # it may have changed, or be gone
+            case WaitFor(recheck_s):
+                self._wait(job, error, recheck_s)
+                log.warning(Event.JOB_WAITING, retry_at_utc=self._utc(recheck_s), **told)
+
+    def _wait(self, job: Job, error: StackwatchError, seconds: float) -> None:
+        not_before_us = round((self._clock.now() + seconds) * 1_000_000)
+        self._ledger.jobs.wait(job.job_id, error, not_before_us)
+
+    def _utc(self, seconds: float) -> str:
+        return datetime.fromtimestamp(self._clock.now() + seconds, UTC).isoformat("T", "seconds")
+
+
+def _log(job: Job) -> "FilteringBoundLogger":
+    return logger(
+        job_id=job.job_id,
+        attempt=job.attempt,
+        acquisition_id=job.acquisition_id,
+        folder=job.folder,
+        acquisition=show_path(job.key),
+    )

@@ -1,0 +1,136 @@
+"""Carry out what reconciling asks for: facts and jobs into the ledger, a line into the log."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, assert_never
+
+from stackwatch.daemon.folders import WatchedFolder
+from stackwatch.daemon.naming import changed_after_publishing
+from stackwatch.errors import StackwatchError, StillArrivingError, UnknownLayoutError
+from stackwatch.failpoints import reach
+from stackwatch.ledger.ledger import Ledger
+from stackwatch.logs import Event, logger
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.facts import AcquisitionFact, Sighting
+from stackwatch.model.job import AcquisitionState, NewJob
+from stackwatch.watch.reconcile import (
+    Action,
+    CompareDigest,
+    ParkLoose,
+    QueueGeneration,
+    RecordIncomplete,
+    RecordSettling,
+    RecordVanished,
+    Restore,
+)
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+
+class Recorder:
+    """Writes the actions of `reconcile` into the ledger. Repeating one does no harm."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._verbs = ledger.folders
+
+    def carry_out(
+        self, folder: WatchedFolder, action: Action, facts: Mapping[str, AcquisitionFact]
+    ) -> None:
+        """Record one action; `facts` are the ledger's from before."""
+        name = folder.name
+        match action:
+            case RecordSettling(sighting):
+                self._verbs.record_settling(name, sighting)
+                is_new = sighting.key not in facts
+                event = Event.ACQUISITION_SEEN if is_new else Event.ACQUISITION_CHANGED
+                _log(name, sighting.key).info(event, files=sighting.files)
+            case RecordIncomplete(sighting, vetoes):
+                self._record_incomplete(folder, sighting, vetoes)
+            case QueueGeneration(sighting, generation, _):
+                self._queue(folder, sighting, generation, facts.get(sighting.key))
+            case CompareDigest(sighting, generation, _):
+                # the worker reads the files anyway: its digest decides before it may publish
+                self._queue(folder, sighting, generation + 1, facts.get(sighting.key))
+            case Restore(sighting):
+                state = self._verbs.restore(name, sighting)
+                _log(name, sighting.key).info(Event.ACQUISITION_SETTLED, state=str(state))
+            case ParkLoose(sighting):
+                self._park(name, sighting, _loose(name, sighting))
+            case RecordVanished(key):
+                self._verbs.record_vanished(name, key)
+                _log(name, key).info(Event.ACQUISITION_VANISHED)
+            case _:
+                assert_never(action)
+
+    def _queue(
+        self,
+        folder: WatchedFolder,
+        sighting: Sighting,
+        generation: int,
+        fact: AcquisitionFact | None,
+    ) -> None:
+        """Queue a new content, or park it where the settings ask for a person."""
+        was_published = fact is not None and bool(fact.content_digest)
+        if was_published and folder.settings.on_change == "park":
+            if fact is not None and fact.state is not AcquisitionState.PARKED:
+                error = changed_after_publishing(folder.settings, sighting.name)
+                self._park(folder.name, sighting, error)
+            return
+        job = self._ledger.jobs.queue(
+            NewJob(
+                folder=folder.name,
+                acquisition=sighting.key,
+                generation=generation,
+                stat_mark=sighting.stat_mark,
+                files=sighting.files,
+                total_bytes=sighting.total_bytes,
+                size_mark=sighting.size_mark,
+            )
+        )
+        _log(folder.name, sighting.key).info(
+            Event.JOB_QUEUED,
+            job_id=job.job_id,
+            acquisition_id=job.acquisition_id,
+            generation=generation,
+            files=sighting.files,
+            total_bytes=sighting.total_bytes,
+        )
+        reach("daemon.job_queued")
+
+    def _record_incomplete(
+        self, folder: WatchedFolder, sighting: Sighting, vetoes: tuple[str, ...]
+    ) -> None:
+        why = "; ".join(vetoes) or "its files keep changing"
+        hint = "Look whether the instrument has finished, or raise `incomplete_after_h`."
+        error = StillArrivingError(
+            f"“{show_path(sighting.name)}” has not settled within "
+            f"{folder.settings.incomplete_after_h:g} h: {why}. Nothing is converted; it is watched "
+            f"on. {hint}",
+            hint=hint,
+            files=sighting.files,
+        )
+        self._verbs.record_incomplete(folder.name, sighting, error)
+        _log(folder.name, sighting.key).warning(
+            Event.ACQUISITION_INCOMPLETE, reason=why, hint=hint, files=sighting.files
+        )
+
+    def _park(self, name: str, sighting: Sighting, error: StackwatchError) -> None:
+        self._verbs.park(name, sighting, error)
+        _log(name, sighting.key).error(
+            Event.JOB_PARKED, error_code=error.code, message=error.message, hint=error.hint
+        )
+
+
+def _loose(name: str, sighting: Sighting) -> UnknownLayoutError:
+    hint = f'Put them into a folder, or set `loose = "group"` for folder “{name}”.'
+    return UnknownLayoutError(
+        f"“{show_path(sighting.name)}” lies loose in the drop folder “{name}”, whose settings say "
+        f'`loose = "park"`. {hint}',
+        hint=hint,
+        files=sighting.files,
+    )
+
+
+def _log(folder: str, key: str) -> "FilteringBoundLogger":
+    return logger(folder=folder, acquisition=show_path(key))

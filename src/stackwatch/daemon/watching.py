@@ -1,0 +1,235 @@
+"""The watching river inside the daemon: hints and scans in, facts and jobs into the ledger."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stackwatch.clock import Clock
+from stackwatch.daemon.folders import WatchedFolder
+from stackwatch.daemon.recorder import Recorder
+from stackwatch.daemon.scanner import ScanDone, Scanner, ScanSaid, find_mount
+from stackwatch.ledger.ledger import Ledger
+from stackwatch.logs import Event, logger
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.facts import Sighting
+from stackwatch.model.job import FolderState
+from stackwatch.settings import FolderSettings, Settings
+from stackwatch.watch.hints import HintHealth, Hints
+from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.scan import FolderScan, FolderUnavailable
+
+SUPERVISE_INTERVAL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look at one acquisition found.
+
+    Attributes
+    ----------
+    sighting : Sighting or None
+        None if it is not there, or its folder is unavailable.
+    reason : str
+        Why there is no sighting, for a person.
+    """
+
+    sighting: Sighting | None
+    reason: str = ""
+
+
+class Watching:
+    """All drop folders: when to scan, and what a scan means. Used by the main thread alone.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    clock : Clock
+    post : callable
+        Takes `ScanSaid` from other threads; hand it to `take`.
+    wake : threading.Event
+        Set when a hint came.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        post: Callable[[ScanSaid], None],
+        wake: threading.Event,
+    ) -> None:
+        self._ledger = ledger
+        self._recorder = Recorder(ledger)
+        self._clock = clock
+        self._wake = wake
+        self._hints = Hints(wake)
+        self._scanner = Scanner(post, clock)
+        self._folders: dict[str, WatchedFolder] = {}
+        self._looks: dict[int, Callable[[Looked], None]] = {}
+        self._tickets = 0
+        self._supervised_s = 0.0
+
+    @property
+    def folders(self) -> tuple[WatchedFolder, ...]:
+        """Every drop folder, in the order of the settings."""
+        return tuple(self._folders.values())
+
+    @property
+    def is_up(self) -> bool:
+        """Whether every local folder was scanned once; a dead share is not waited for."""
+        return all(
+            folder.view.scanned_s is not None
+            for folder in self.folders
+            if folder.view.mount is None or not folder.view.mount.is_remote
+        )
+
+    # ------------------------------------------------------------ settings
+
+    def adopt(self, settings: Settings) -> None:
+        """Take over the folders of new settings: first the watch, then the list."""
+        names = [folder.name for folder in settings.folder]
+        for gone in set(self._folders) - set(names):
+            self._hints.remove(gone)
+            del self._folders[gone]
+        self._ledger.folders.keep_only(frozenset(names))
+        for folder in settings.folder:
+            self._adopt_folder(folder)
+        self._folders = {name: self._folders[name] for name in names}
+
+    def _adopt_folder(self, settings: FolderSettings) -> None:
+        known = self._folders.get(settings.name)
+        if known is not None and known.settings == settings:
+            return
+        self._ledger.folders.upsert(settings.name, settings.path, settings.target)
+        if known is None:
+            mount = self._ledger.folders.mount(settings.name)
+            identity = MountIdentity.from_record(mount) if mount is not None else None
+            known = self._folders[settings.name] = WatchedFolder(settings, identity)
+        else:
+            known.adopt(settings)
+        mounted = find_mount(settings.path)
+        fstype = mounted.fstype if mounted is not None else ""
+        health = self._hints.add(settings.name, settings.path, settings.watch, fstype)
+        logger(folder=settings.name).info(Event.WATCH_STARTED, path=show_path(settings.path))
+        self._note_health(known, health)
+
+    def _note_health(self, folder: WatchedFolder, health: HintHealth) -> None:
+        folder.is_degraded = health.mode == "poll"
+        if health.reason:
+            logger(folder=folder.name).warning(Event.WATCH_DEGRADED, reason=health.reason)
+
+    # ------------------------------------------------------------ time
+
+    def tick(self) -> None:
+        """Do what is due: take hints, mend watches, give up on scans, order new ones."""
+        now_s = self._clock.monotonic()
+        self._wake.clear()
+        for name in self._hints.take():
+            self._folders[name].is_hinted = True
+        if now_s - self._supervised_s >= SUPERVISE_INTERVAL_S:
+            self._supervised_s = now_s
+            for name, health in self._hints.supervise(now_s).items():
+                self._note_health(self._folders[name], health)
+        for done in self._scanner.expire():
+            self._conclude(done)
+        for folder in self.folders:
+            look = folder.next_look()
+            if look.at_s <= now_s and not self._scanner.is_busy_with(folder.name):
+                self._scanner.order(folder.order_scan(look.keys))
+
+    def next_due_s(self) -> float:
+        """Return when `tick` has something to do, monotonic seconds."""
+        due = [self._supervised_s + SUPERVISE_INTERVAL_S]
+        if self._scanner.next_deadline_at is not None:
+            due.append(self._scanner.next_deadline_at)
+        due += [
+            folder.next_look().at_s
+            for folder in self.folders
+            if not self._scanner.is_busy_with(folder.name)
+        ]
+        return min(due)
+
+    # ------------------------------------------------------------ scans
+
+    def look_at(self, folder: str, key: str, tell: Callable[[Looked], None]) -> None:
+        """Look at one acquisition now, and tell what was found before it is acted upon."""
+        watched = self._folders.get(folder)
+        if watched is None:
+            tell(Looked(None, f"folder “{folder}” is not in the settings any more"))
+            return
+        self._tickets += 1
+        self._looks[self._tickets] = tell
+        self._scanner.order(watched.order_scan(frozenset({key}), self._tickets))
+
+    def rescan(self, name: str) -> bool:
+        """Scan a folder as soon as possible; return False if there is no such folder."""
+        folder = self._folders.get(name)
+        if folder is None:
+            return False
+        folder.is_hinted = True
+        if not self._scanner.is_busy_with(name):
+            self._scanner.order(folder.order_scan(None))
+        return True
+
+    def take(self, said: ScanSaid) -> None:
+        """Act upon the answer of a scan process."""
+        done = self._scanner.take(said)
+        if done is not None:
+            self._conclude(done)
+
+    def _conclude(self, done: ScanDone) -> None:
+        tell = self._looks.pop(done.order.ticket, None)
+        if tell is not None:
+            tell(_looked(done))
+        folder = self._folders.get(done.order.folder)
+        if folder is None:
+            return  # taken out of the settings meanwhile
+        before = folder.state
+        facts = self._ledger.folders.facts(folder.name)
+        actions = folder.take_scan(done.found, facts, self._clock.monotonic())
+        self._record_state(folder, before)
+        if isinstance(done.found, FolderScan) and done.order.keys is None:
+            self._record_scan(folder.name, done.found)
+        for action in actions:
+            self._recorder.carry_out(folder, action, facts)
+
+    def _record_state(self, folder: WatchedFolder, before: FolderState) -> None:
+        after, reason = folder.state, folder.view.unavailable
+        self._ledger.folders.record_state(folder.name, after, reason)
+        log = logger(folder=folder.name)
+        if after is FolderState.UNAVAILABLE and before is not after:
+            log.warning(Event.FOLDER_UNAVAILABLE, reason=reason)
+        elif before is FolderState.UNAVAILABLE and after is not before:
+            log.info(Event.FOLDER_RECOVERED, path=show_path(folder.settings.path))
+
+    def _record_scan(self, name: str, found: FolderScan) -> None:
+        self._ledger.folders.record_scan(
+            name, files=found.files, seconds=found.seconds, mount=found.mount.as_record()
+        )
+        logger(folder=name).debug(
+            Event.SCAN_FINISHED, files=found.files, seconds=round(found.seconds, 3)
+        )
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Stop watching and kill the scan processes; `is_closed` tells when they are gone."""
+        self._hints.close()
+        self._scanner.close()
+
+    def discard(self, said: ScanSaid) -> None:
+        """Take what a scan process still says, without acting upon it."""
+        self._scanner.take(said)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no scan process is left."""
+        return not self._scanner.has_children
+
+
+def _looked(done: ScanDone) -> Looked:
+    if isinstance(done.found, FolderUnavailable):
+        return Looked(None, done.found.reason)
+    for sighting in done.found.sightings:
+        if done.order.keys is not None and sighting.key in done.order.keys:
+            return Looked(sighting)
+    return Looked(None, "it is not in its drop folder any more")
