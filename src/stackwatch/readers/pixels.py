@@ -22,7 +22,6 @@ from stackwatch.model.voxels import (
     Category,
     VoxelType,
 )
-
 from stackwatch.readers.palette import is_grey_palette
 
 

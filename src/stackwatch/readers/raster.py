@@ -121,8 +121,8 @@ class RasterReader:
 
     def close(self) -> None:
         """Release the decoder; the file itself is the opener's."""
-        self._image.fp = None
-        self._image.close()
+        # `ImageFile.close` would close the file as well; the base class only frees the pixels.
+        Image.Image.close(self._image)
 
     def _pixels(self) -> PixelFormat:
         if self._is_png16:

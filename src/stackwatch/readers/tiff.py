@@ -10,7 +10,12 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from stackwatch.errors import CorruptSliceError, StackwatchError, UnsupportedFormatError
+from stackwatch.errors import (
+    CorruptSliceError,
+    MixedSlicesError,
+    StackwatchError,
+    UnsupportedFormatError,
+)
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.image import ImageInfo
@@ -167,9 +172,18 @@ class TiffReader:
     def _check_segments(self) -> None:
         """Make sure at once that every plane is in the file: a late surprise costs an hour."""
         is_contiguous = self._planes.form == "contiguous"
-        for entry in {0} if is_contiguous else set(self._planes.pages):
-            if entry != axes.NOT_HERE:
-                self._segments_of(entry)
+        used = {0} if is_contiguous else set(self._planes.pages) - {axes.NOT_HERE}
+        for page in used:
+            self._segments_of(page)
+        if self._formats[0].pixels.kind == "palette":
+            palettes = {self._pages[page].value_bytes(320) for page in used}
+            if len(palettes) > 1:
+                raise MixedSlicesError(
+                    f"The pages of “{show_path(self._name)}” have {len(palettes)} different "
+                    "palettes: the same number means different colours. Save them as RGB.",
+                    hint="Save the pages as RGB.",
+                    path=show_path(self._name),
+                )
 
     def _plan(self) -> tuple[axes.PlaneMap, ImageInfo]:
         row = axes.PageRow(

@@ -1,0 +1,215 @@
+"""OME-TIFF: dimension orders, sets of files, what is declared against what is there."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tifffile
+
+from stackwatch.errors import CorruptSliceError, LimitExceededError, UnsupportedFormatError
+from stackwatch.readers.ome import OmePlane, parse_ome
+
+ORDERS = ["".join(("XY", *order)) for order in itertools.permutations("ZCT")]
+
+
+def ome_xml(pixels: str, body: str = "", root: str = "") -> str:
+    """Return a minimal OME-XML."""
+    return (
+        '<?xml version="1.0"?>'
+        f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" {root}>'
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" Type="uint16" SizeX="10" SizeY="6" {pixels}>'
+        f"{body}</Pixels></Image></OME>"
+    )
+
+
+def write_pages(path, planes: np.ndarray, description: str) -> None:
+    """Write pages with an OME-XML of our own."""
+    tifffile.imwrite(
+        path, planes, photometric="minisblack", metadata=None, description=description.encode()
+    )
+
+
+@pytest.fixture
+def planes() -> np.ndarray:
+    """Return 24 pages whose values are their page number."""
+    return np.broadcast_to(np.arange(24, dtype=np.uint16)[:, None, None], (24, 6, 10)).copy()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_dimension_orders(tmp_path, open_path, planes, order):
+    """In every dimension order each (t, c, z) is the page it should be."""
+    sizes = {"Z": 4, "C": 3, "T": 2}
+    path = tmp_path / "ordered.ome.tif"
+    attributes = " ".join(f'Size{axis}="{size}"' for axis, size in sizes.items())
+    xml = ome_xml(f'DimensionOrder="{order}" {attributes}', "<TiffData/>")
+    write_pages(path, planes, xml)
+    pages = np.arange(24).reshape([sizes[axis] for axis in reversed(order[2:])])
+    expected = pages.transpose([order[:1:-1].index(axis) for axis in "TCZ"])
+
+    reader = open_path(path)
+    found = [
+        [[int(reader.read_plane(t, c, z, (0, 6))[0, 0]) for z in range(4)] for c in range(3)]
+        for t in range(2)
+    ]
+
+    np.testing.assert_array_equal(expected, found)
+    assert (True, True) == (reader.info.is_z_declared, reader.info.is_time_declared)
+
+
+def test_tiff_data_blocks_place_planes(tmp_path, open_path, planes):
+    """Blocks may put the planes anywhere; a block with a page and no count means one plane."""
+    path = tmp_path / "placed.ome.tif"
+    body = (
+        '<TiffData IFD="2" FirstZ="0"/><TiffData IFD="0" FirstZ="1"/>'
+        '<TiffData IFD="1" FirstZ="2" PlaneCount="1"/>'
+    )
+    write_pages(path, planes[:3], ome_xml('SizeZ="3" SizeC="1" SizeT="1"', body))
+
+    reader = open_path(path)
+
+    assert [2, 0, 1] == [int(reader.read_plane(0, 0, z, (0, 6))[0, 0]) for z in range(3)]
+
+
+def test_voxel_size_and_channels(tmp_path, open_path, planes):
+    """Physical sizes with their units, channel names and colours are taken over."""
+    path = tmp_path / "told.ome.tif"
+    body = (
+        '<Channel ID="c0" Name="DAPI" Color="-16776961"/><Channel ID="c1" Name="GFP"/>'
+        '<TiffData PlaneCount="2"/>'
+    )
+    size = 'PhysicalSizeX="0.1" PhysicalSizeY="200" PhysicalSizeYUnit="nm" PhysicalSizeZ="0"'
+    write_pages(path, planes[:2], ome_xml(f'SizeZ="1" SizeC="2" SizeT="1" {size}', body))
+
+    info = open_path(path).info
+
+    assert (100.0, 200.0, None) == tuple(info.voxel_size_nm)
+    assert "OME-XML PhysicalSize" == info.voxel_size_source
+    assert ["DAPI", "GFP"] == [channel.name for channel in info.channels]
+    assert [(255, 0, 0), None] == [channel.color_rgb for channel in info.channels]
+
+
+def test_rgb_channels_are_samples(tmp_path, open_path):
+    """SizeC of an RGB OME-TIFF counts samples; it has one channel."""
+    path = tmp_path / "rgb.ome.tif"
+    pixels = np.zeros((2, 6, 10, 3), np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", ome=True, metadata={"axes": "ZYXS"})
+
+    info = open_path(path).info
+
+    assert ("rgb", 1, 2) == (info.pixels.kind, info.size_c, info.size_z)
+
+
+def test_missing_pages_are_damage(tmp_path, open_path, planes):
+    """More planes declared than pages present is damage, not a shorter stack."""
+    path = tmp_path / "short.ome.tif"
+    write_pages(path, planes[:4], ome_xml('SizeZ="6" SizeC="1" SizeT="1"', "<TiffData/>"))
+
+    with pytest.raises(CorruptSliceError) as caught:
+        open_path(path)
+
+    assert (6, 4) == (
+        caught.value.values["planes_declared"], caught.value.values["planes_present"],
+    )  # fmt: skip
+
+
+def test_planes_without_a_place_are_damage(tmp_path, open_path, planes):
+    """A plane that no TiffData names is damage."""
+    path = tmp_path / "hole.ome.tif"
+    body = '<TiffData IFD="0" FirstZ="0"/><TiffData IFD="1" FirstZ="2"/>'
+    write_pages(path, planes[:2], ome_xml('SizeZ="3" SizeC="1" SizeT="1"', body))
+
+    with pytest.raises(CorruptSliceError):
+        open_path(path)
+
+
+def test_several_images_are_named(tmp_path, open_path, planes):
+    """Of several images none is chosen for the user."""
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(planes[:2], photometric="minisblack", metadata={"axes": "ZYX"})
+        writer.write(planes[:3, :4], photometric="minisblack", metadata={"axes": "ZYX"})
+
+    with pytest.raises(UnsupportedFormatError) as caught:
+        open_path(path)
+
+    assert "2 images" in caught.value.message
+
+
+def set_xml(own: int, count: int) -> str:
+    """Return the OME-XML of one file of a set with one plane in each file."""
+    body = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="s_{z}.ome.tif">urn:uuid:{z}</UUID></TiffData>'
+        for z in range(count)
+    )
+    return ome_xml(f'SizeZ="{count}" SizeC="1" SizeT="1"', body, f'UUID="urn:uuid:{own}"')
+
+
+def test_set_of_files(tmp_path, open_path, planes):
+    """Each file of a set knows the set, its own planes, and opens no sibling."""
+    for z in range(3):
+        write_pages(tmp_path / f"s_{z}.ome.tif", planes[z : z + 1], set_xml(z, 3))
+
+    readers = [open_path(tmp_path / f"s_{z}.ome.tif") for z in range(3)]
+
+    assert {("s_0.ome.tif", "s_1.ome.tif", "s_2.ome.tif")} == {
+        reader.info.set_files for reader in readers
+    }
+    assert {"urn:uuid:0"} == {reader.info.set_uuid for reader in readers}
+    assert [((0, 0, z),) for z in range(3)] == [reader.info.set_planes_tcz for reader in readers]
+    assert [0, 1, 2] == [int(readers[z].read_plane(0, 0, z, (0, 6))[0, 0]) for z in range(3)]
+    with pytest.raises(UnsupportedFormatError):
+        readers[0].read_plane(0, 0, 1, (0, 6))
+
+
+def test_renamed_single_file(tmp_path, open_path, planes):
+    """A file whose OME-XML still carries its old name is no set."""
+    path = tmp_path / "new.ome.tif"
+    body = (
+        '<TiffData IFD="0" PlaneCount="3"><UUID FileName="old.ome.tif">urn:uuid:a</UUID></TiffData>'
+    )
+    write_pages(path, planes[:3], ome_xml('SizeZ="3" SizeC="1" SizeT="1"', body))
+
+    info = open_path(path).info
+
+    assert (3, (), "") == (info.size_z, info.set_files, info.set_uuid)
+
+
+def test_binary_only(tmp_path, open_path, planes):
+    """A file whose description stands elsewhere is refused, the other file is named."""
+    path = tmp_path / "part.ome.tif"
+    xml = '<?xml version="1.0"?><OME><BinaryOnly MetadataFile="main.companion.ome" UUID="u"/></OME>'
+    write_pages(path, planes[:1], xml)
+
+    with pytest.raises(UnsupportedFormatError) as caught:
+        open_path(path)
+
+    assert "main.companion.ome" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("xml", "error"),
+    [
+        ('<!DOCTYPE x [<!ENTITY a "b">]><OME>&a;</OME>', UnsupportedFormatError),
+        ("<OME><Image></OME>", CorruptSliceError),
+        (ome_xml('SizeZ="many" SizeC="1" SizeT="1"'), CorruptSliceError),
+        (ome_xml('SizeZ="99999999" SizeC="1" SizeT="1"'), LimitExceededError),
+        (ome_xml('SizeZ="1" SizeC="1" SizeT="1" DimensionOrder="ABC"'), UnsupportedFormatError),
+    ],
+)
+def test_bad_xml(tmp_path, open_path, planes, xml, error):
+    """Entities, broken XML and absurd extents are refused."""
+    path = tmp_path / "bad.ome.tif"
+    write_pages(path, planes[:1], xml)
+
+    with pytest.raises(error):
+        open_path(path)
+
+
+def test_plane_count_beyond_the_image_is_cut():
+    """A block that counts more planes than the image has fills the image and stops."""
+    body = '<TiffData IFD="0" PlaneCount="9"/>'
+
+    image = parse_ome(ome_xml('SizeZ="2" SizeC="1" SizeT="1"', body), "a.ome.tif", 2, 1)
+
+    assert (OmePlane(0, 0), OmePlane(0, 1)) == image.planes
