@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from stackwatch import __version__
-from stackwatch.cli import config, convert, inspect, jobs, service, status, verify
+from stackwatch.cli import config, convert, demo, inspect, jobs, service, status, verify
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.options import JsonFlag
 
@@ -45,6 +45,7 @@ verify.register(app)
 status.register(app)
 jobs.register(app)
 config.register(app)
+demo.register(app)
 
 
 def _show_version(*, is_asked: bool) -> None:

@@ -1,9 +1,14 @@
 """`stackwatch run`: the daemon."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from stackwatch.cli.answers import answering
 from stackwatch.cli.options import ConfigOption, SetOption
+
+if TYPE_CHECKING:
+    from stackwatch.settings import Settings
 
 _EPILOG = """\b
 Examples:
@@ -29,9 +34,12 @@ def run(config: ConfigOption = None, assignments: SetOption = None) -> int:
     from stackwatch.logs import Event, configure_logs, logger
     from stackwatch.settings import find_warnings, load_settings
 
-    loaded = load_settings(config, assignments=assignments or ())
-    logs = loaded.settings.logs
+    def read_settings() -> "Settings":
+        return load_settings(config, assignments=assignments or ()).settings
+
+    settings = read_settings()
+    logs = settings.logs
     configure_logs(sys.stdout, logs.format, logs.level, logs.file)
-    for warning in find_warnings(loaded.settings):
+    for warning in find_warnings(settings):
         logger().warning(Event.SETTINGS_WARNED, message=warning)
-    return run_service(loaded.settings)
+    return run_service(settings, reload=read_settings)

@@ -1,0 +1,333 @@
+"""The installed command as a process: conversions, signals, exit codes, what it loads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackwatch.errors import ExitCode
+from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
+
+COMMAND = (sys.executable, "-m", "stackwatch")
+VOXELS = ("--voxel-size-nm", "11,11,25")
+DEADLINE_S = 60
+
+RESULT_KEYS = {
+    "schema", "status", "layout", "datasets", "content_digest", "bytes_read", "bytes_written",
+    "seconds", "peak_mib", "verified_chunks", "warnings",
+}  # fmt: skip
+DATASET_KEYS = {
+    "name", "path", "layers", "voxel_size_nm", "voxel_size_source", "bytes_written",
+}  # fmt: skip
+LAYER_KEYS = {"name", "category", "voxel_type", "bounding_box", "timepoints", "mags"}
+ERROR_KEYS = {"schema", "status", "error_code", "message", "hint", "disposition", "values"}
+
+
+def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command and return what it wrote."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        **options,
+    )
+
+
+def answer(*arguments: str | Path, code: int = 0) -> dict[str, Any]:
+    """Run the command with `--json` and return its document."""
+    done = run(*arguments, "--json")
+    assert code == done.returncode, done.stderr
+    document = json.loads(done.stdout)
+    assert isinstance(document, dict)
+    return document
+
+
+def everything_in(folder: Path) -> list[str]:
+    """Return every path under a folder, hidden ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """Return an acquisition of five slices, beside an empty folder `out`."""
+    layer = SyntheticLayer(shape_zyx=(5, 70, 90), content="em")
+    SyntheticAcquisition((layer,)).write(tmp_path / "run_041")
+    (tmp_path / "out").mkdir()
+    return tmp_path / "run_041"
+
+
+def test_convert_document(stack: Path):
+    """`convert` writes the dataset and tells about it with the documented keys."""
+    target = stack.parent / "out" / "em"
+    document = answer("convert", stack, target, *VOXELS)
+
+    assert RESULT_KEYS == set(document)
+    assert ("succeeded", 1) == (document["status"], document["schema"])
+    (dataset,) = document["datasets"]
+    assert DATASET_KEYS == set(dataset)
+    assert (str(target), [11.0, 11.0, 25.0]) == (dataset["path"], dataset["voxel_size_nm"])
+    (layer,) = dataset["layers"]
+    assert LAYER_KEYS == set(layer)
+    assert {"top_left": [0, 0, 0], "size": [90, 70, 5]} == layer["bounding_box"]
+    assert document["bytes_read"] > 0
+    assert (target / "datasource-properties.json").is_file()
+
+
+def test_convert_for_people(stack: Path):
+    """People read on stdout what was made, and on stderr how it went."""
+    done = run("convert", stack, stack.parent / "out" / "em", *VOXELS)
+
+    assert done.returncode == ExitCode.DONE
+    assert "color: color, uint8, 90 × 70 × 5" in done.stdout
+    assert "converting: 0 of 5 slices" in done.stderr
+
+
+def test_convert_obeys_its_options(stack: Path):
+    """Names, category and mags of the command line arrive in the dataset."""
+    target = stack.parent / "out" / "x"
+    document = answer(
+        "convert", stack, target, *VOXELS, "--name", "n", "--layer-name", "cells",
+        "--category", "segmentation", "--no-downsample", "--chunk", "16", "--shard", "64,64,16",
+        "--codec", "gzip", "--threads", "1", "--memory-gib", "0.5", "--verify", "full",
+    )  # fmt: skip
+    (dataset,) = document["datasets"]
+    (layer,) = dataset["layers"]
+
+    assert "n" == dataset["name"]
+    assert ("cells", "segmentation", ["1"]) == (layer["name"], layer["category"], layer["mags"])
+
+
+def test_inspect_document(stack: Path):
+    """`inspect` has the documented keys and writes nothing."""
+    before = everything_in(stack.parent)
+    document = answer("inspect", stack, *VOXELS)
+
+    assert {
+        "schema", "status", "layout", "evidence", "layers", "voxel_size_nm", "voxel_size_source",
+        "bytes_to_read", "voxels_to_write", "warnings",
+    } == set(document)  # fmt: skip
+    assert document["status"] == "ready"
+    assert LAYER_KEYS | {"source"} == set(document["layers"][0])
+    assert before == everything_in(stack.parent)
+
+
+def test_inspect_tells_what_would_be_parked(stack: Path):
+    """What would be parked ends with 75 and names reason and remedy, in both forms."""
+    document = answer("inspect", stack, code=ExitCode.PARKED)
+    done = run("inspect", stack)
+
+    assert ("parked", "missing_metadata") == (document["status"], document["error_code"])
+    assert "voxel_size_nm" in document["hint"]
+    assert done.returncode == ExitCode.PARKED
+    assert "status      parked" in done.stdout
+    assert "No voxel size" in done.stderr
+
+
+def test_verify_document(stack: Path):
+    """`verify` proves a dataset by its manifest alone, and finds a byte that changed."""
+    target = stack.parent / "out" / "em"
+    answer("convert", stack, target, *VOXELS)
+    document = answer("verify", target)
+
+    assert {
+        "schema", "status", "path", "run_id", "shards", "chunks", "bytes", "seconds",
+    } == set(document)  # fmt: skip
+    assert document["status"] == "verified"
+    shard = next(path for path in target.rglob("c/**/*") if path.is_file())
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert answer("verify", target, code=ExitCode.FAILED)["error_code"] == "verification"
+
+
+def test_a_refused_conversion_leaves_nothing(stack: Path):
+    """What is parked is a document with exit code 75, and nothing lies in the target."""
+    (stack / "slice_0002.tif").unlink()
+    document = answer("convert", stack, stack.parent / "out" / "em", *VOXELS, code=ExitCode.PARKED)
+
+    assert ERROR_KEYS == set(document)
+    assert ("parked", "missing_slices") == (document["status"], document["error_code"])
+    assert [] == everything_in(stack.parent / "out")
+
+
+def test_an_existing_target_is_left_alone(stack: Path):
+    """A second conversion to the same place is parked, and changes nothing."""
+    target = stack.parent / "out" / "em"
+    answer("convert", stack, target, *VOXELS)
+    before = everything_in(target.parent)
+
+    document = answer("convert", stack, target, *VOXELS, code=ExitCode.PARKED)
+
+    assert document["error_code"] == "target_exists"
+    assert before == everything_in(target.parent)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert"],
+        ["convert", "a", "b", "--no-such-option"],
+        ["convert", "/nowhere", "out"],
+        ["convert", "/tmp", "/tmp/out"],
+        ["convert", "/tmp", "out", "--voxel-size-nm", "11"],
+        ["convert", "/tmp", "out", "--category", "colour"],
+        ["inspect", "/nowhere"],
+        ["jobs", "show", "x"],
+        ["nonsense"],
+    ],
+)
+def test_usage_mistakes_end_with_2(arguments: list[str], tmp_path: Path):
+    """What cannot be meant ends with 2, told on stderr without a traceback."""
+    done = run(*arguments, cwd=tmp_path)
+
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_configuration_mistakes_end_with_78(tmp_path: Path):
+    """All mistakes of a configuration are told at once, by every command that reads it."""
+    config = tmp_path / "config.toml"
+    config.write_text("[daemon]\nworkers = 0\nthreads = 0\n", encoding="utf-8")
+    for command in (["config", "check"], ["config", "show"], ["run"], ["status"], ["jobs", "list"]):
+        done = run(*command, "--config", config)
+
+        assert done.returncode == ExitCode.CONFIG, command
+        assert "daemon.workers must be >= 1 (is 0)" in done.stderr
+        assert "daemon.threads must be >= 1 (is 0)" in done.stderr
+    problems = answer("config", "check", "--config", config, code=ExitCode.CONFIG)["values"]
+    assert len(problems["problems"]) == 2
+
+
+def test_config_documents(tmp_path: Path):
+    """`config check` and `config show` have the documented keys; secrets are masked."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[[folder]]\nname = "em1"\npath = "{tmp_path}/drop"\ntarget = "{tmp_path}/out"\n',
+        encoding="utf-8",
+    )
+    checked = answer("config", "check", "--config", config)
+    environ = {**os.environ, "STACKWATCH_WEBKNOSSOS_TOKEN": "top-secret"}
+    shown = run("config", "show", "--config", config, "--json", env=environ)
+    settings = {entry["key"]: entry for entry in json.loads(shown.stdout)["settings"]}
+
+    assert {"schema", "status", "path", "folders", "warnings"} == set(checked)
+    assert (["em1"], 1) == (checked["folders"], len(checked["warnings"]))
+    assert {"schema", "status", "path", "settings"} == set(json.loads(shown.stdout))
+    assert str(config) == settings["folder[0].name"]["origin"]
+    assert {"key": "daemon.workers", "value": 1, "origin": "default"} == settings["daemon.workers"]
+    assert "top-secret" not in shown.stdout + shown.stderr
+    assert settings["STACKWATCH_WEBKNOSSOS_TOKEN"]["value"] == "********"
+
+
+def test_version_document():
+    """The version is told as text and as a document."""
+    document = answer("version")
+
+    assert {"schema", "status", "version"} == set(document)
+    assert f"stackwatch {document['version']}\n" == run("--version").stdout
+    assert run("--version").stdout == run("version").stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
+)
+def test_a_signal_stops_a_conversion_cleanly(tmp_path: Path, number: int, code: int):
+    """At SIGINT or SIGTERM the conversion stops, removes its staging and ends with that code."""
+    layer = SyntheticLayer(shape_zyx=(600, 512, 512), content="coordinates", dtype="uint16")
+    SyntheticAcquisition((layer,)).write(tmp_path / "big")
+    (tmp_path / "out").mkdir()
+    child = subprocess.Popen(
+        [*COMMAND, "convert", str(tmp_path / "big"), str(tmp_path / "out" / "big"), *VOXELS,
+         "--threads", "1"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with child:
+        assert child.stderr is not None
+        # the pipe ends if the command does, so this loop ends in every case
+        began = any(line.startswith("converting") for line in child.stderr)
+        child.send_signal(number)
+        rest = child.stderr.read()
+
+    assert began
+    assert code == child.wait(), rest
+    assert "Traceback" not in rest
+    assert [] == [path for path in everything_in(tmp_path / "out") if path != ".stackwatch"]
+
+
+def test_a_closed_stdout_does_no_harm(stack: Path):
+    """A reader that went away changes neither the dataset nor the exit code."""
+    target = stack.parent / "out" / "em"
+    child = subprocess.Popen(
+        [*COMMAND, "convert", str(stack), str(target), *VOXELS, "--json"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        errors = child.stderr.read()
+
+    assert (0, "") == (child.wait(), errors)
+    assert target.is_dir()
+
+
+def test_names_that_are_no_text_do_no_harm(tmp_path: Path):
+    """A path of arbitrary bytes is converted, and shown with its bytes escaped."""
+    source = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xff"))
+    layer = SyntheticLayer(shape_zyx=(3, 40, 50), content="em")
+    SyntheticAcquisition((layer,)).write(source)
+    done = run("inspect", source, *VOXELS, "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "ready"
+    missing = run("inspect", os.fsdecode(b"/nowhere/\xff"), "--json")
+    assert json.loads(missing.stdout)["values"]["path"] == "/nowhere/\\xff"
+
+
+@pytest.mark.parametrize(
+    ("code", "forbidden"),
+    [
+        ("import stackwatch", "numpy typer rich pydantic structlog zarr tifffile"),
+        (
+            "import stackwatch.cli.app",
+            "numpy rich pydantic structlog zarr tifffile asyncio sqlite3",
+        ),
+        ("from stackwatch.errors import StackwatchError", "numpy pydantic structlog"),
+        ("import stackwatch.logs", "structlog numpy"),
+    ],
+)
+def test_what_is_heavy_is_loaded_late(code: str, forbidden: str):
+    """The package and `stackwatch --help` load nothing that they do not need."""
+    check = f"{code}\nimport sys\nprint(*[m for m in {forbidden.split()!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []
+
+
+def test_converting_needs_no_service(stack: Path):
+    """One conversion loads neither the settings nor the logs of the service."""
+    check = (
+        "import sys\n"
+        "from stackwatch.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print(*[m for m in ('structlog', 'pydantic_settings', 'sqlite3', 'rich', 'watchdog')"
+        " if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check, "convert", stack, stack.parent / "out" / "em", *VOXELS,
+         "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert "" == done.stderr.strip()
