@@ -97,20 +97,16 @@ def _piece_size(block: NDArray[Any], factor: Vec3) -> tuple[int, int]:
 def _piece_reducer(
     block: NDArray[Any], factor: Vec3, method: Method
 ) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    if (
-        method == "median"
-        and (factor.x, factor.y, factor.z) == (2, 2, 1)
+    has_pairs = (
+        factor.x == 2
         and block.ndim == 3
         and block.dtype in (np.uint8, np.uint16)
         and block.strides[2] == block.itemsize
-    ):
-        return _median_221_unsigned
+    )
+    if method == "median" and has_pairs:
+        return lambda piece: _median_of_pairs(piece, factor)
     reducer = _REDUCERS[method]
-
-    def reduce_piece(piece: NDArray[Any]) -> NDArray[Any]:
-        return reducer(_values(piece, factor), piece.dtype)
-
-    return reduce_piece
+    return lambda piece: reducer(_values(piece, factor), piece.dtype)
 
 
 def _values(block: NDArray[Any], factor: Vec3) -> Values:
@@ -131,24 +127,38 @@ def _values_any(block: NDArray[Any], factor: Vec3) -> Values:
     return _values(np.pad(block, padding, mode="symmetric"), factor)
 
 
-def _median_221_unsigned(piece: NDArray[Any]) -> NDArray[Any]:
-    """Median of 2 x 2 x 1 for uint8 and uint16, two neighbours in x at a time.
+def _median_of_pairs(piece: NDArray[Any], factor: Vec3) -> NDArray[Any]:
+    """Median for uint8 and uint16 where x is halved, two neighbours in x at a time.
 
-    Pairs of voxels are looked at as one word of twice the width: taking words apart by shift and
-    mask runs on whole vectors, a stride of two does not, and the sum of two voxels fits.
+    The voxels of a cell that share their x are put in order first: whole rows, whole vectors. Then
+    pairs of neighbours are looked at as one word of twice the width: taking words apart by shift
+    and mask runs on whole vectors too, a stride of two does not, and the sum of two voxels fits.
     """
     wide = np.dtype(f"u{piece.itemsize * 2}")
     bits = piece.itemsize * 8
     mask = wide.type((1 << bits) - 1)
-    upper, lower = piece[:, 0::2], piece[:, 1::2]
-    low_pairs = np.ascontiguousarray(np.minimum(upper, lower)).view(wide)
-    high_pairs = np.ascontiguousarray(np.maximum(upper, lower)).view(wide)
-    low = np.maximum(low_pairs & mask, low_pairs >> bits)
-    high = np.minimum(high_pairs & mask, high_pairs >> bits)
+    rows = [piece[z :: factor.z, y :: factor.y] for z in range(factor.z) for y in range(factor.y)]
+    pairs = [np.ascontiguousarray(row).view(wide) for row in _in_order(rows)]
+    evens, odds = [pair & mask for pair in pairs], [pair >> bits for pair in pairs]
+    if len(pairs) == 1:
+        low, high = evens[0], odds[0]
+    elif len(pairs) == 2:
+        low, high = np.maximum(evens[0], odds[0]), np.minimum(evens[1], odds[1])
+    else:
+        low, high = _middle_of_two_fours(evens, odds)
     low += high
     low >>= 1
     median: NDArray[Any] = low.astype(piece.dtype)
     return median
+
+
+def _in_order(rows: Values) -> Values:
+    """Sort one, two or four arrays against each other, place by place."""
+    if len(rows) == 4:
+        return _sorted_4(rows)
+    if len(rows) == 2:
+        return [np.minimum(*rows), np.maximum(*rows)]
+    return rows
 
 
 def _truncated_mean(low: NDArray[Any], high: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -196,7 +206,11 @@ def _sorted_4(v: Values) -> Values:
 
 def _middle_of_8(v: Values) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the fourth and fifth smallest of eight: two sorted fours, merged half-way."""
-    a, b = _sorted_4(v[:4]), _sorted_4(v[4:])
+    return _middle_of_two_fours(_sorted_4(v[:4]), _sorted_4(v[4:]))
+
+
+def _middle_of_two_fours(a: Values, b: Values) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the fourth and fifth smallest of two fours, each in order."""
     pairs = [(a[i], b[3 - i]) for i in range(4)]
     lower = [np.minimum(p, q) for p, q in pairs]
     upper = [np.maximum(p, q) for p, q in pairs]

@@ -23,6 +23,9 @@ from stackwatch.stores.zarr3_metadata import write_array
 
 BLOCK_ROWS = 64
 """Rows of a block, where the shard allows: two rows of chunks make one row of the next mag."""
+FRAME_BYTES = 64
+EMPTY_RATIO = 64
+"""But for the frame around them, every codec shrinks zeros by more than this: a chunk that shrank less needs no second look."""
 BLOCK_BYTES = 2 * 1024 * 1024
 """Voxels encoded by one call, about: large enough to forget Python, small enough for the cache."""
 
@@ -105,6 +108,7 @@ class Zarr3MagWriter:
         self._grid = grid
         self._has_time = layer.size_t > 1
         self._encode = chunk_encoder(codec)
+        self._is_raw = codec.name == "none"
         self._flusher = flusher
         self._open: dict[tuple[int, int, int, int], ShardFile] = {}
         self._lock = threading.Lock()
@@ -150,11 +154,13 @@ class Zarr3MagWriter:
         grid = self._grid
         chunk_zyx = (grid.chunk.z, grid.chunk.y, grid.chunk.x)
         chunks = cut_chunks(voxels, chunk_zyx, self._scratch)
-        filled = has_voxels(chunks)
         positions = self._positions(slab, block)
-        if not filled.all():
-            chunks, positions = chunks[filled], positions[filled]
-        encoded = self._encode(chunks) if len(positions) else []
+        encoded = self._encode(chunks)
+        small = FRAME_BYTES + chunks.shape[1] // EMPTY_RATIO
+        if self._is_raw or any(len(chunk) <= small for chunk in encoded):
+            filled = has_voxels(chunks)
+            positions = positions[filled]
+            encoded = [encoded[number] for number in np.flatnonzero(filled).tolist()]
         shard = self._shard(t, slab, block)
         blocks_per_slab = self._blocks_per_slab(block)
         order = (slab % self._slabs_per_shard) * blocks_per_slab + block.order
