@@ -25,7 +25,8 @@ BLOCK_ROWS = 64
 """Rows of a block, where the shard allows: two rows of chunks make one row of the next mag."""
 FRAME_BYTES = 64
 EMPTY_RATIO = 64
-"""But for the frame around them, every codec shrinks zeros by more than this: a chunk that shrank less needs no second look."""
+"""Every codec shrinks zeros by more than this, but for the frame it puts around them: a chunk that
+shrank less needs no second look."""
 BLOCK_BYTES = 2 * 1024 * 1024
 """Voxels encoded by one call, about: large enough to forget Python, small enough for the cache."""
 
