@@ -472,8 +472,8 @@ class TestDamage:
         tifffile.imwrite(path, ramp[:2], photometric="minisblack", metadata=None)
         with tifffile.TiffFile(path) as tif:
             first, second = tif.pages[0].offset, tif.pages[1].offset
-            entries = len(tif.pages.first.tags)
         data = bytearray(path.read_bytes())
+        entries = int.from_bytes(data[second : second + 2], "little")
         link = second + 2 + 12 * entries
         data[link : link + 4] = first.to_bytes(4, "little")
         path.write_bytes(data)
