@@ -16,7 +16,7 @@ help:  ## List these targets
 
 setup: $(READY)  ## Build the environment in .venv
 
-demo: $(READY)  ## Convert a small made-up acquisition and show what came of it
+demo: $(READY)  ## Run the service on a few made-up acquisitions and show what becomes of them
 	@$(BIN)/stackwatch demo $(ARGS)
 
 test: $(READY)  ## Run the tests (ARGS="-k name" narrows them)
