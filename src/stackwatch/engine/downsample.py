@@ -186,7 +186,10 @@ def _median(values: Values, dtype: np.dtype[Any]) -> NDArray[Any]:
             return _truncated_mean(*_middle_of_8(values), dtype)
         ordered = np.sort(np.stack(values), axis=0)
         half = len(values) // 2
-        return _truncated_mean(ordered[half - 1], ordered[half], dtype)
+        median = _truncated_mean(ordered[half - 1], ordered[half], dtype)
+        if dtype.kind == "f":  # sorting puts NaN last; here as below 8 values it wins
+            median[np.isnan(ordered[-1])] = np.nan
+        return median
 
 
 def _middle_of_4(v: Values) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -43,6 +43,8 @@ def _reduce_cell(values: NDArray[Any], method: Method, dtype: np.dtype[Any]) -> 
         return next(value for value in values if counts[value.tobytes()] == most)
     if method in ("min", "max"):
         return values.min() if method == "min" else values.max()
+    if dtype.kind == "f" and np.isnan(values).any():
+        return dtype.type(np.nan)
     ordered = sorted(values.tolist()) if dtype.kind != "f" else np.sort(values)
     if method == "median":
         half = len(ordered) // 2
@@ -50,8 +52,9 @@ def _reduce_cell(values: NDArray[Any], method: Method, dtype: np.dtype[Any]) -> 
             return ordered[0]
         ordered = ordered[half - 1 : half + 1]
     if dtype.kind == "f":
-        total = np.sum(ordered, dtype=np.float32 if method == "median" else np.float64)
-        return np.float64(total) / len(ordered)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinities of both signs, huge sums
+            total = np.sum(ordered, dtype=np.float32 if method == "median" else np.float64)
+            return np.float64(total) / len(ordered)
     total = sum(ordered)  # Python's integers do not overflow
     return total // len(ordered) if total >= 0 else -(-total // len(ordered))
 
