@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -310,11 +311,14 @@ def parse_segments(ifd: Ifd, page: PageFormat, planes: int = 1) -> Segments:
     return Segments(offsets, counts)
 
 
+@lru_cache(maxsize=64)
 def _raw_counts(page: PageFormat) -> NDArray[np.int64]:
     """Return the bytes each raw strip must have."""
     heights = np.full(page.segments_down, page.segment_height, np.int64)
     heights[-1] = page.height - page.segment_height * (page.segments_down - 1)
-    return heights * page.row_bytes
+    counts: NDArray[np.int64] = heights * page.row_bytes
+    counts.setflags(write=False)  # shared by all pages of the format
+    return counts
 
 
 def _damaged(name: str, index: int, what: str) -> CorruptSliceError:

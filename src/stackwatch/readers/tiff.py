@@ -41,7 +41,7 @@ _LATER_TAGS = {
 }  # fmt: skip
 DECODER_ERRORS = (
     ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, OSError,
-    ImportError, NotImplementedError, struct.error, MemoryError,
+    ImportError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What decoders raise on damaged bytes; each codec has its own class below one of these."""
 
@@ -292,7 +292,8 @@ class TiffReader:
         is_jpeg = form.compression in JPEG_COMPRESSIONS
         planar, contig = (form.samples, 1) if form.is_planar else (1, form.samples)
         dtype = np.dtype(form.pixels.dtype_name)
-        plane = np.empty((planar, rows[1] - rows[0], form.width, contig), dtype)
+        wanted = (rows[1] - rows[0], form.width, contig)
+        plane: NDArray[Any] | None = None
         down, across = form.segments_down, form.segments_across
         first, last = rows[0] // form.segment_height, -(-rows[1] // form.segment_height)
         for sample in range(planar):
@@ -304,7 +305,13 @@ class TiffReader:
                     self._check_jpeg(data, index)
                 tile, (_, _, y, x, _), _ = decode(data, index, jpegtables=tables)
                 assert tile is not None
+                if planar == 1 and (y, *tile[0].shape) == (rows[0], *wanted):
+                    only: NDArray[Any] = tile[0].astype(dtype, copy=False)
+                    return only  # one segment is the whole plane: nothing to put together
+                if plane is None:
+                    plane = np.empty((planar, *wanted), dtype)
                 _paste(plane[sample], tile[0], y - rows[0], x)
+        assert plane is not None
         return plane[0] if planar == 1 else np.moveaxis(plane[..., 0], 0, -1)
 
     def _check_jpeg(self, data: bytes, index: int) -> None:
