@@ -2,8 +2,15 @@
 
 Its dataset is one file with the bytes of the acquisition, and a manifest. It passes the same
 failpoints in the same order, stages, locks and publishes as the real one does. Tests of the daemon
-start it in the place of the real worker; a file `sleep` in the acquisition makes it wait at a
-slab until it is stopped, a file `crash` kills it, a file `missing` parks it.
+start it in the place of the real worker, and tell it by the names of an acquisition's files what
+shall happen:
+
+- `sleep`: it works until it is asked to stop, and stops at the next slab
+- `stubborn`: it does not hear when it is asked to stop
+- `pause`: it works until there is a file `go` beside the target
+- `full`: there is no room as long as there is a file `full` beside the target
+- `crash`: it is killed
+- `missing`: a slice is missing, unless there is a file `slice`
 """
 
 import fcntl
@@ -18,7 +25,12 @@ from pathlib import Path
 
 from stackwatch.daemon.child import connect_to_daemon
 from stackwatch.daemon.worker_main import serve
-from stackwatch.errors import CancelledError, MissingSlicesError, TargetExistsError
+from stackwatch.errors import (
+    CancelledError,
+    MissingSlicesError,
+    OutOfSpaceError,
+    TargetExistsError,
+)
 from stackwatch.failpoints import reach
 from stackwatch.model.geometry import VoxelSize
 from stackwatch.model.result import ConvertResult, DatasetResult, Progress
@@ -35,7 +47,7 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
     try:
         reach("convert.planned")
         files = _list_files(request)
-        _obey(files, cancelled)
+        _obey({path.name for path in files}, request.target.parent.parent, cancelled)
         data = b"".join(path.read_bytes() for path in files)
         digest = hashlib.blake2b(data, digest_size=8).hexdigest()
         journal.progress(Progress("converting", 1, 1, len(data), 0))
@@ -48,7 +60,8 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
         manifest = {"run_id": run_id, "content_digest": digest}
         (built / "stackwatch.json").write_text(json.dumps(manifest), encoding="utf-8")
         reach("verify.done")
-        _publish(PublishFact("publishing", request.target, built, run_id, digest), journal)
+        fact = PublishFact("publishing", request.target, built, run_id, digest)
+        _publish(fact, journal, replaces=bool(request.replaces_run_id))
     finally:
         _remove(staging)
         os.close(lock)
@@ -67,23 +80,29 @@ def _list_files(request: ConvertRequest) -> list[Path]:
     return sorted(path for path in request.source.rglob("*") if path.is_file())
 
 
-def _obey(files: list[Path], cancelled: threading.Event) -> None:
-    names = {path.name for path in files}
+def _obey(names: set[str], beside: Path, cancelled: threading.Event) -> None:
+    """Let happen what the names of the files ask for."""
     if "crash" in names:
         os.kill(os.getpid(), signal.SIGKILL)
-    if "missing" in names:
+    if "missing" in names and "slice" not in names:
         raise MissingSlicesError("Slice 4 is missing.", hint="Copy it in.")
+    if "full" in names and (beside / "full").exists():
+        raise OutOfSpaceError("1 GiB free, 2 GiB needed.", hint="Make room.")
     if "sleep" in names:
         cancelled.wait()
-        raise CancelledError
+        raise CancelledError("Stopped on request.")
+    while "stubborn" in names or ("pause" in names and not (beside / "go").exists()):
+        threading.Event().wait(0.02)
 
 
-def _publish(fact: PublishFact, journal: Journal) -> None:
+def _publish(fact: PublishFact, journal: Journal, *, replaces: bool) -> None:
     reach("publish.before_fsync")
     journal.record(fact)
     reach("publish.before_rename")
-    if fact.dataset_path.exists():
+    if fact.dataset_path.exists() and not replaces:
         raise TargetExistsError(f"{fact.dataset_path} exists.", hint="Rename it.")
+    if replaces:
+        fact.dataset_path.rename(fact.staging_path.with_name("old"))
     fact.staging_path.rename(fact.dataset_path)
     reach("publish.after_rename")
     reach("publish.after_parent_fsync")
