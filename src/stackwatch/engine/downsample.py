@@ -1,7 +1,8 @@
 """Halving slabs: median, mean, mode, nearest, min, max. Pure numpy.
 
 Every function reduces a block of shape (z, y, x) or (z, y, x, c) by factors along z, y and x.
-At an odd edge only the voxels that exist count. `engine.reference` holds the slow, obvious version.
+At an odd edge only the voxels that exist count; for the rare factors above 2 they are mirrored
+within their cell. `engine.reference` holds the slow, obvious version.
 
 The work is cut into pieces small enough for the processor's cache: whole-slab temporaries would
 cost more in page faults than the arithmetic itself.
@@ -120,11 +121,17 @@ def _values(block: NDArray[Any], factor: Vec3) -> Values:
 
 
 def _values_any(block: NDArray[Any], factor: Vec3) -> Values:
-    """Return the positions of each cell for factors above 2, edges mirrored."""
-    steps = (factor.z, factor.y, factor.x)
-    padding = [(0, -size % step) for size, step in zip(block.shape[:3], steps, strict=True)]
-    padding += [(0, 0)] * (block.ndim - 3)
-    return _values(np.pad(block, padding, mode="symmetric"), factor)
+    """Return the positions of each cell for factors above 2, edges mirrored within their cell.
+
+    Mirroring beyond the cell would make a voxel depend on where the blocks are cut.
+    """
+    for axis, step in enumerate((factor.z, factor.y, factor.x)):
+        rest = block.shape[axis] % step
+        if rest:
+            whole = np.arange(block.shape[axis] - rest)
+            last = np.pad(np.arange(rest), (0, step - rest), mode="symmetric") + whole.size
+            block = block.take(np.concatenate([whole, last]), axis)
+    return _values(block, factor)
 
 
 def _median_of_pairs(piece: NDArray[Any], factor: Vec3) -> NDArray[Any]:

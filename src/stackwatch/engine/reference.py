@@ -17,18 +17,18 @@ from stackwatch.model.geometry import Mag, Vec3
 def downsample(volume: NDArray[Any], factor: Vec3, method: Method) -> NDArray[Any]:
     """Reduce a volume of shape (z, y, x) or (z, y, x, c), cell by cell.
 
-    Edges are mirrored where a factor above 2 asks for more; with factor 2 that is the same as
-    counting only the voxels that exist.
+    A cell that the edge cuts is mirrored in itself until it is full; with factor 2 that is the
+    same as counting only the voxels that exist.
     """
     steps = (factor.z, factor.y, factor.x)
-    padding = [(0, -size % step) for size, step in zip(volume.shape[:3], steps, strict=True)]
-    padding += [(0, 0)] * (volume.ndim - 3)
-    padded = np.pad(volume, padding, mode="symmetric")
-    shape = tuple(size // step for size, step in zip(padded.shape[:3], steps, strict=True))
+    shape = tuple(-(-size // step) for size, step in zip(volume.shape[:3], steps, strict=True))
     out = np.empty(shape + volume.shape[3:], volume.dtype)
     for index in np.ndindex(*out.shape):
         z, y, x = (position * step for position, step in zip(index[:3], steps, strict=True))
-        cell = padded[z : z + steps[0], y : y + steps[1], x : x + steps[2]][..., *index[3:]]
+        cell = volume[z : z + steps[0], y : y + steps[1], x : x + steps[2]][..., *index[3:]]
+        if cell.shape != steps:
+            missing = [(0, step - held) for step, held in zip(steps, cell.shape, strict=True)]
+            cell = np.pad(cell, missing, mode="symmetric")
         # y fastest, then x, then z: the order in which ties of the mode are settled
         out[index] = _reduce_cell(cell.transpose(0, 2, 1).ravel(), method, volume.dtype)
     return out
@@ -47,9 +47,7 @@ def _reduce_cell(values: NDArray[Any], method: Method, dtype: np.dtype[Any]) -> 
         return dtype.type(np.nan)
     ordered = sorted(values.tolist()) if dtype.kind != "f" else np.sort(values)
     if method == "median":
-        half = len(ordered) // 2
-        if len(ordered) == 1:
-            return ordered[0]
+        half = max(1, len(ordered) // 2)
         ordered = ordered[half - 1 : half + 1]
     if dtype.kind == "f":
         with np.errstate(over="ignore", invalid="ignore"):  # infinities of both signs, huge sums
