@@ -239,7 +239,9 @@ def _stray(content: Content) -> AmbiguousLayoutError:
 def _mixed_depths(content: Content) -> MixedSlicesError:
     deep = [p for p, info in content.sampled.items() if info.size_z > 1 or info.size_t > 1]
     flat = [p for p in content.sampled if p not in set(deep)]
-    few, many = sorted((deep, flat), key=len)
+    few, many = sorted((flat, deep), key=len)
+    if len(content.families) > 1:
+        few, many = flat, deep  # previews beside a volume, whatever their number
     patterns = ", ".join(f'"{glob.escape(show_path(path))}"' for path in few[:5])
     return MixedSlicesError(
         f"{content.shown} mixes images of one slice (“{show_path(flat[0])}”) with images of "

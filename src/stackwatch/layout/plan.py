@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from stackwatch.errors import (
@@ -29,6 +30,9 @@ __all__ = ["explain_mixed", "plan_dataset"]
 
 Palette = Callable[[str], NDArray[Any] | None]
 """From a path to the palette of its first plane: uint8 of shape (n, 3), or None."""
+
+MOST_PLANES: Final = 10_000_000
+"""In one file; the list of them is what has to fit into the memory."""
 
 _SPLIT: Final = (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (0, 0, 255)))
 
@@ -64,7 +68,7 @@ def plan_dataset(
     LayoutError, AcquisitionError, ReadError, PlanError, LimitExceededError
         Why the acquisition cannot be converted as it is; the caller obeys the disposition.
     """
-    known = _Remembering(probe)
+    known = _Remembering(probe, options.max_gib)
     verdict = classify(listing, known, options)
     named = name_layers(verdict.layers, options)
     stacks: list[StackPlan] = []
@@ -94,17 +98,42 @@ def plan_dataset(
 
 
 class _Remembering:
-    """A probe that opens each file once."""
+    """A probe that opens each file once, and believes no header beyond the limits."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, max_gib: float) -> None:
         self._probe = probe
+        self._max_gib = max_gib
         self._known: dict[str, ImageInfo] = {}
 
     def __call__(self, path: str) -> ImageInfo:
         found = self._known.get(path)
         if found is None:
-            found = self._known[path] = self._probe(path)
+            found = self._probe(path)
+            _ensure_believable(path, found, self._max_gib)
+            self._known[path] = found
         return found
+
+
+def _ensure_believable(path: str, info: ImageInfo, max_gib: float) -> None:
+    """Refuse a header before its planes are listed: the list alone could fill the memory."""
+    planes = info.size_t * info.size_c * info.size_z
+    item_bytes = np.dtype(info.pixels.dtype_name).itemsize
+    total = planes * info.size_x * info.size_y * info.pixels.samples * item_bytes
+    if planes > MOST_PLANES or total > max_gib * 2**30:
+        raise _too_large(f"“{show_path(path)}” declares", planes, info, total, max_gib)
+
+
+def _too_large(
+    what: str, planes: int, info: ImageInfo, total: int, max_gib: float
+) -> LimitExceededError:
+    return LimitExceededError(
+        f"{what} {planes:,} planes of {info.size_x:,} x {info.size_y:,}, "
+        f"{total / 2**30:,.1f} GiB; the limits are {MOST_PLANES:,} planes and `max_gib` = "
+        f"{max_gib:,g}. A damaged header looks like this. If it is right, raise `max_gib`.",
+        hint="Copy the files again, or raise `max_gib`.",
+        planes=planes,
+        total_bytes=total,
+    )
 
 
 def _ensure_alike(
@@ -134,7 +163,11 @@ def _plan_stack(
     size = Vec3(info.size_x, info.size_y, len(draft.planes_tz[0]))
     ensure_labels(layer, info.pixels, options)
     treated = _treat(path, info, layer, palette, options)
-    _ensure_believable(layer, size, len(draft.planes_tz), treated, options)
+    planes = size.z * len(draft.planes_tz)
+    layers_of_stack = len(_SPLIT) if treated.is_split else 1
+    total = planes * size.x * size.y * treated.voxel_type.bytes_per_voxel * layers_of_stack
+    if total > options.max_gib * 2**30:
+        raise _too_large(f"Layer “{layer.name}” would hold", planes, info, total, options.max_gib)
     plan = LayerPlan(
         name=layer.name,
         category=layer.category,
@@ -175,24 +208,6 @@ def _with_place(error: StackwatchError, path: str, layer: NamedLayer) -> Stackwa
         f"Layer “{layer.name}” (“{show_path(path)}”): {error.message}",
         hint=error.hint,
         **{"layer": layer.name, "path": show_path(path), **error.values},
-    )
-
-
-def _ensure_believable(
-    layer: NamedLayer, size: Vec3, size_t: int, treated: TreatmentPlan, options: LayoutOptions
-) -> None:
-    channels = 3 if treated.is_split else 1
-    total = size.volume * size_t * treated.voxel_type.bytes_per_voxel * channels
-    if total <= options.max_gib * 2**30:
-        return
-    raise LimitExceededError(
-        f"Layer “{layer.name}” would be {size.x} x {size.y} x {size.z} voxels"
-        f"{f' at {size_t} timepoints' if size_t > 1 else ''}, {total / 2**30:,.0f} GiB; `max_gib` "
-        f"is {options.max_gib:,.0f}. A damaged header looks like this. If it is right, raise "
-        "`max_gib`.",
-        hint="Copy the files again, or raise `max_gib`.",
-        layer=layer.name,
-        total_bytes=total,
     )
 
 

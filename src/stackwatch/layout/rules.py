@@ -166,6 +166,8 @@ def layer_per_file(content: Content) -> Claim | Misfit:
     are_numbered = len(content.families) == 1 and len(content.families[0].fields) == 1
     if are_numbered and content.families[0].fields[0].role is not Role.UNKNOWN:
         return Misfit(LAYER_PER_FILE, "the number in the names counts slices, channels or times")
+    if len(content.depths) > 1:
+        return Misfit(LAYER_PER_FILE, "files of one slice and of several are mixed")
     if not are_words and content.is_planar:
         return Misfit(LAYER_PER_FILE, "files of one slice each, with numbers, are no layers")
     shown = ", ".join(f"“{show_path(path)}”" for path in content.files[:4])
@@ -203,7 +205,7 @@ def _only_family(content: Content, rule: str) -> Family | Misfit:
         shown = ", ".join(f"“{show_path(family.template)}”" for family in families[:4])
         return Misfit(rule, f"the names have no common form: {shown}")
     if not families[0].fields:
-        return Misfit(rule, "there is one file")
+        return Misfit(rule, "no number tells the files apart")
     return families[0]
 
 
