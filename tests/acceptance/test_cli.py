@@ -81,15 +81,6 @@ def test_convert_document(stack: Path):
     assert (target / "datasource-properties.json").is_file()
 
 
-def test_convert_for_people(stack: Path):
-    """People read on stdout what was made, and on stderr how it went."""
-    done = run("convert", stack, stack.parent / "out" / "em", *VOXELS)
-
-    assert done.returncode == ExitCode.DONE
-    assert "color: color, uint8, 90 × 70 × 5" in done.stdout
-    assert "converting: 0 of 5 slices" in done.stderr
-
-
 def test_convert_obeys_its_options(stack: Path):
     """Names, category and mags of the command line arrive in the dataset."""
     target = stack.parent / "out" / "x"
@@ -159,96 +150,37 @@ def test_a_refused_conversion_leaves_nothing(stack: Path):
 
 
 def test_an_existing_target_is_left_alone(stack: Path):
-    """A second conversion to the same place is parked, and changes nothing."""
+    """People read how the first conversion went; a second to the same place changes nothing."""
     target = stack.parent / "out" / "em"
-    answer("convert", stack, target, *VOXELS)
+    done = run("convert", stack, target, *VOXELS)
     before = everything_in(target.parent)
 
+    assert done.returncode == ExitCode.DONE
+    assert "color: color, uint8, 90 × 70 × 5" in done.stdout
+    assert "converting: 0 of 5 slices" in done.stderr
     document = answer("convert", stack, target, *VOXELS, code=ExitCode.PARKED)
 
     assert document["error_code"] == "target_exists"
     assert before == everything_in(target.parent)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["convert"],
-        ["convert", "a", "b", "--no-such-option"],
-        ["convert", "/nowhere", "out"],
-        ["convert", "/tmp", "/tmp/out"],
-        ["convert", "/tmp", "out", "--voxel-size-nm", "11"],
-        ["convert", "/tmp", "out", "--category", "colour"],
-        ["inspect", "/nowhere"],
-        ["jobs", "show", "x"],
-        ["nonsense"],
-    ],
-)
-def test_usage_mistakes_end_with_2(arguments: list[str], tmp_path: Path):
-    """What cannot be meant ends with 2, told on stderr without a traceback."""
-    done = run(*arguments, cwd=tmp_path)
-
-    assert done.returncode == ExitCode.USAGE
-    assert done.stderr
-    assert "Traceback" not in done.stderr
-    assert not done.stdout
-
-
-def test_configuration_mistakes_end_with_78(tmp_path: Path):
-    """All mistakes of a configuration are told at once, by every command that reads it."""
-    config = tmp_path / "config.toml"
-    config.write_text("[daemon]\nworkers = 0\nthreads = 0\n", encoding="utf-8")
-    for command in (["config", "check"], ["config", "show"], ["run"], ["status"], ["jobs", "list"]):
-        done = run(*command, "--config", config)
-
-        assert done.returncode == ExitCode.CONFIG, command
-        assert "daemon.workers must be >= 1 (is 0)" in done.stderr
-        assert "daemon.threads must be >= 1 (is 0)" in done.stderr
-    problems = answer("config", "check", "--config", config, code=ExitCode.CONFIG)["values"]
-    assert len(problems["problems"]) == 2
-
-
-def test_config_documents(tmp_path: Path):
-    """`config check` and `config show` have the documented keys; secrets are masked."""
-    config = tmp_path / "config.toml"
-    config.write_text(
-        f'[[folder]]\nname = "em1"\npath = "{tmp_path}/drop"\ntarget = "{tmp_path}/out"\n',
-        encoding="utf-8",
-    )
-    checked = answer("config", "check", "--config", config)
-    environ = {**os.environ, "STACKWATCH_WEBKNOSSOS_TOKEN": "top-secret"}
-    shown = run("config", "show", "--config", config, "--json", env=environ)
-    settings = {entry["key"]: entry for entry in json.loads(shown.stdout)["settings"]}
-
-    assert {"schema", "status", "path", "folders", "warnings"} == set(checked)
-    assert (["em1"], 1) == (checked["folders"], len(checked["warnings"]))
-    assert {"schema", "status", "path", "settings"} == set(json.loads(shown.stdout))
-    assert str(config) == settings["folder[0].name"]["origin"]
-    assert {"key": "daemon.workers", "value": 1, "origin": "default"} == settings["daemon.workers"]
-    assert "top-secret" not in shown.stdout + shown.stderr
-    assert settings["STACKWATCH_WEBKNOSSOS_TOKEN"]["value"] == "********"
-
-
-def test_version_document():
-    """The version is told as text and as a document."""
-    document = answer("version")
-
-    assert {"schema", "status", "version"} == set(document)
-    assert f"stackwatch {document['version']}\n" == run("--version").stdout
-    assert run("--version").stdout == run("version").stdout
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an acquisition that takes a while."""
+    place = tmp_path_factory.mktemp("source") / "big"
+    layer = SyntheticLayer(shape_zyx=(300, 512, 512), content="coordinates", dtype="uint16")
+    SyntheticAcquisition((layer,)).write(place)
+    return place
 
 
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
 )
-def test_a_signal_stops_a_conversion_cleanly(tmp_path: Path, number: int, code: int):
+def test_a_signal_stops_a_conversion_cleanly(big: Path, tmp_path: Path, number: int, code: int):
     """At SIGINT or SIGTERM the conversion stops, removes its staging and ends with that code."""
-    layer = SyntheticLayer(shape_zyx=(600, 512, 512), content="coordinates", dtype="uint16")
-    SyntheticAcquisition((layer,)).write(tmp_path / "big")
-    (tmp_path / "out").mkdir()
     child = subprocess.Popen(
-        [*COMMAND, "convert", str(tmp_path / "big"), str(tmp_path / "out" / "big"), *VOXELS,
+        [*COMMAND, "convert", str(big), str(tmp_path / "big"), *VOXELS,
          "--threads", "1"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -262,7 +194,7 @@ def test_a_signal_stops_a_conversion_cleanly(tmp_path: Path, number: int, code: 
     assert began
     assert code == child.wait(), rest
     assert "Traceback" not in rest
-    assert [] == [path for path in everything_in(tmp_path / "out") if path != ".stackwatch"]
+    assert [] == [path for path in everything_in(tmp_path) if path != ".stackwatch"]
 
 
 def test_a_closed_stdout_does_no_harm(stack: Path):
