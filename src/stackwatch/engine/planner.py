@@ -18,6 +18,9 @@ BASE_BYTES = 110 * MIB
 """The interpreter with its libraries, measured."""
 THREAD_BYTES = 10 * MIB
 """What one encoding thread holds: a block as chunks, their encoded bytes, pieces of a mag."""
+BLOCK_ROWS = 64
+BLOCK_COPIES = 4
+"""Where chunks are so large that one row of them is more than that: how often it is held."""
 MAX_SHARD = 4096
 
 
@@ -43,6 +46,10 @@ class StreamRequest:
         Whether the source reads rows at their share of the cost.
     threads : int
     budget_bytes : int
+    slab_depth : int
+        Depth of a slab and its chunks; 0 takes the chunk's edge, and 1 for a single slice.
+    read_threads : int
+        How many threads read; 0 takes as many as encode.
     """
 
     size: Vec3
@@ -54,6 +61,8 @@ class StreamRequest:
     can_read_rows: bool
     threads: int
     budget_bytes: int
+    slab_depth: int = 0
+    read_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,15 @@ def _candidates(request: StreamRequest) -> list[tuple[int, int, int]]:
     found += [(rows, 2, threads) for rows in heights if rows >= 8 * request.chunk]
     found += [(rows, 1, threads) for rows in heights]
     found += [(full, 1, 1)] + [(rows, 1, 1) for rows in heights]
-    return found
+    return [candidate for candidate in found if _makes_a_mag(request, candidate[0])]
+
+
+def _makes_a_mag(request: StreamRequest, rows: int) -> bool:
+    """Tell whether a pass in swaths of so many rows reaches a coarser mag, if any is wanted.
+
+    One that does not would leave all of them to a later pass, which could not either.
+    """
+    return len(request.mags) == 1 or len(_mags_in_pass(request, rows)) > 1
 
 
 def _peak_bytes(request: StreamRequest, rows: int, buffers: int, threads: int) -> int:
@@ -142,24 +159,33 @@ def _peak_bytes(request: StreamRequest, rows: int, buffers: int, threads: int) -
         width, height = -(-size.x // factor.x), -(-rows // factor.y)
         coarser += depth * width * height * request.bytes_per_voxel
     decoding = request.decode_bytes * _read_threads(threads, rows, request)
+    encoding = threads * _thread_bytes(request)
     if rows < size.y:
         plane = size.y * size.x * request.bytes_per_voxel
         if request.can_read_rows:
             decoding = decoding * rows // size.y
         else:  # spooling comes first and alone: one whole slice and what decoding it needs
             spooling = plane + request.decode_bytes
-            return BASE_BYTES + max(spooling, slab * buffers + coarser + threads * THREAD_BYTES)
-    return BASE_BYTES + slab * buffers + coarser + threads * THREAD_BYTES + decoding
+            return BASE_BYTES + max(spooling, slab * buffers + coarser + encoding)
+    return BASE_BYTES + slab * buffers + coarser + encoding + decoding
+
+
+def _thread_bytes(request: StreamRequest) -> int:
+    rows = max(BLOCK_ROWS, request.chunk)
+    smallest_block = rows * request.chunk * _slab_depth(request) * request.bytes_per_voxel
+    return max(THREAD_BYTES, BLOCK_COPIES * smallest_block)
 
 
 def _read_threads(threads: int, rows: int, request: StreamRequest) -> int:
+    if request.read_threads:
+        return request.read_threads
     if rows < request.size.y and not request.can_read_rows:
         return 1
     return max(2, threads) if threads > 1 else 1
 
 
 def _slab_depth(request: StreamRequest) -> int:
-    return 1 if request.size.z == 1 else request.chunk
+    return request.slab_depth or (1 if request.size.z == 1 else request.chunk)
 
 
 def _mags_in_pass(request: StreamRequest, rows: int) -> tuple[Mag, ...]:
@@ -194,10 +220,13 @@ def _grid(request: StreamRequest, mag: Mag, rows: int) -> MagGrid:
     depth = _slab_depth(request)
     limit = request.max_shard or Vec3(MAX_SHARD, MAX_SHARD, depth)
     chunk = Vec3(request.chunk, request.chunk, depth)
-    swath_rows = size.y if rows >= request.size.y else rows // factor.y
+    height, limit_y = size.y, limit.y
+    if rows < request.size.y:  # a power of two of chunks: only such a shard divides it
+        height = min(height, rows // factor.y)
+        limit_y = chunk.y << max(0, (limit.y // chunk.y).bit_length() - 1)
     shard = Vec3(
         _shard_edge(size.x, limit.x, chunk.x),
-        _shard_edge(min(size.y, swath_rows), limit.y, chunk.y),
+        _shard_edge(height, limit_y, chunk.y),
         _shard_edge(size.z, limit.z, chunk.z),
     )
     return MagGrid(mag, size, chunk, shard)

@@ -27,6 +27,8 @@ from stackwatch.stores.protocol import MagGrid, MagWriter, VolumeStore
 
 OpenSource = Callable[[StackPlan, int], SliceSource]
 """Gives the slices of one timepoint of a stack."""
+STORED_COPIES = 3
+"""A slab read back is held once whole, once in decoded chunks, and compressed, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,16 @@ class StackJob:
     stack : StackPlan
     mags : tuple of Mag
     plan : StreamPlan
-        The pass over the source; its `later_mags` are made afterwards.
+        The pass over the source.
+    later : tuple of StreamPlan
+        The passes that make its `later_mags`, each from the last mag of the one before. Planned
+        with it: a budget that is too small for them is known before anything is written.
     """
 
     stack: StackPlan
     mags: tuple[Mag, ...]
     plan: StreamPlan
+    later: tuple[StreamPlan, ...] = ()
 
     @property
     def slice_reads(self) -> int:
@@ -115,7 +121,41 @@ def _plan_job(
             budget_bytes=int((resources.memory_gib or default_memory_gib()) * GIB),
         )
     )
-    return StackJob(stack, mags, plan)
+    return StackJob(stack, mags, plan, plan_later_passes(plan, layer, options))
+
+
+def plan_later_passes(
+    plan: StreamPlan, layer: LayerPlan, options: ConvertOptions
+) -> tuple[StreamPlan, ...]:
+    """Plan the passes over mags on the disk that make what a pass in swaths leaves over.
+
+    Raises
+    ------
+    BudgetTooSmallError
+        The caller parks the job.
+    """
+    resources = options.resources
+    passes = []
+    while plan.later_mags:
+        last = plan.grids[-1]
+        slab_bytes = last.size.x * last.size.y * last.chunk.z * layer.voxel_type.bytes_per_voxel
+        plan = plan_stream(
+            StreamRequest(
+                size=last.size,
+                mags=(last.mag, *plan.later_mags),
+                bytes_per_voxel=layer.voxel_type.bytes_per_voxel,
+                chunk=last.chunk.x,
+                max_shard=options.store.shard_vx,
+                decode_bytes=STORED_COPIES * slab_bytes,
+                can_read_rows=True,
+                threads=resources.threads or usable_cpus(),
+                budget_bytes=int((resources.memory_gib or default_memory_gib()) * GIB),
+                slab_depth=last.chunk.z,
+                read_threads=1,
+            )
+        )
+        passes.append(plan)
+    return tuple(passes)
 
 
 def choose_method(category: Category, options: ConvertOptions) -> Method:
@@ -162,7 +202,7 @@ class Streamer:
                     run_stream(source, streams, job.plan, pools, self.control, t)
         for mags in written:
             self._record(mags, job.plan.grids)
-            self._make_later_mags(mags, job.plan)
+            self._make_later_mags(mags, job.later)
         return written
 
     def _record(self, mags: WrittenMags, grids: Sequence[MagGrid]) -> None:
@@ -200,39 +240,18 @@ class Streamer:
             raise
         return spooled
 
-    def _make_later_mags(self, mags: WrittenMags, plan: StreamPlan) -> None:
+    def _make_later_mags(self, mags: WrittenMags, passes: Sequence[StreamPlan]) -> None:
         """Make the mags too coarse for the swaths from the last one on the disk, pass by pass."""
         quiet = StreamControl(cancelled=self.control.cancelled)
-        while plan.later_mags:
+        for plan in passes:
             last = mags.grids[-1]
             stored = StoredMag(self.root / self.store.mag_path(mags.layer, last.mag))
-            plan = self._plan_later(mags.layer, last, plan.later_mags)
             stream = self._layer_stream(mags, plan.grids, is_first_stored=True)
             self.store.wait()
-            with Pools(1, plan.encode_threads) as pools:
+            with Pools(plan.read_threads, plan.encode_threads) as pools:
                 for t in range(mags.layer.size_t):
                     run_stream(stored.timepoint(t), [stream], plan, pools, quiet, t)
             self._record(mags, plan.grids[1:])
-
-    def _plan_later(self, layer: LayerPlan, last: MagGrid, later: tuple[Mag, ...]) -> StreamPlan:
-        resources = self.options.resources
-        threads = resources.threads or usable_cpus()
-        bytes_per_voxel = layer.voxel_type.bytes_per_voxel
-        slab_bytes = last.size.x * last.size.y * last.chunk.z * bytes_per_voxel
-        return plan_stream(
-            StreamRequest(
-                size=last.size,
-                mags=(last.mag, *later),
-                bytes_per_voxel=bytes_per_voxel,
-                chunk=last.chunk.x,
-                max_shard=self.options.store.shard_vx,
-                # one reader holds one decoded slab, and as much again while it decodes
-                decode_bytes=2 * slab_bytes // max(2, threads),
-                can_read_rows=True,
-                threads=threads,
-                budget_bytes=int((resources.memory_gib or default_memory_gib()) * GIB),
-            )
-        )
 
 
 def _statistics_for(layer: LayerPlan) -> LayerStatistics:

@@ -1,5 +1,7 @@
 """Which mags a layer gets: the peer's ladder, and where ours is wiser."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,7 +106,7 @@ def test_every_ladder_can_be_climbed(
 
     assert MAG_1 == mags[0]
     assert [2**n for n in range(limit.bit_length())] == [mag.largest for mag in mags]
-    for finer, mag in zip(mags, mags[1:], strict=False):
+    for finer, mag in pairwise(mags):
         factor = mag.factor_from(finer)
         assert set(factor) <= {1, 2, 4}
         assert size.z > 1 or mag.z == 1
