@@ -1,5 +1,6 @@
 """The daemon as a process: real folders, real signals, a stand-in for the conversion itself."""
 
+import copy
 import json
 import os
 import signal
@@ -202,11 +203,11 @@ def test_commands_are_answered_and_bad_ones_refused(living):
 
 def test_a_second_daemon_on_the_same_state_directory_ends_with_69(living):
     """Two daemons never share a ledger."""
-    second = ServiceBench.__new__(ServiceBench)
-    second.__dict__.update(living.__dict__)
+    second = copy.copy(living)
     second.start(is_awaited=False)
 
     assert 69 == second.wait()
+    second.close()
     assert living.is_running()
 
 
@@ -366,14 +367,13 @@ def test_a_dataset_that_is_not_ours_is_never_replaced(service):
     assert ["precious"] == [path.name for path in (service.target / "theirs").iterdir()]
 
 
-def test_systemd_hears_ready_and_stopping(service, monkeypatch):
+def test_systemd_hears_ready_and_stopping(service):
     """READY comes after the first scan, STOPPING at the end."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         address = f"\0stackwatch-{os.getpid()}"
         listener.bind(address)
         listener.settimeout(30)
-        monkeypatch.setenv("NOTIFY_SOCKET", "@" + address[1:])
-        service.start(is_awaited=False)
+        service.start(is_awaited=False, environment={"NOTIFY_SOCKET": "@" + address[1:]})
 
         received = [listener.recv(4096).decode() for _ in range(2)]
         assert "READY=1" in "\n".join(received).split("\n")
