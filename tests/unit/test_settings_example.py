@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from stackwatch.cli.app import app
+from stackwatch.layout.classify import LAYOUTS
 from stackwatch.settings import FolderSettings, LayerSettings, Settings, load_settings
 from stackwatch.settings.catalogue import SECTIONS
 
@@ -101,3 +104,14 @@ def test_layer_rules_are_explained():
     assert all(name in text for name in LayerSettings.model_fields)
     assert "layer" in FolderSettings.model_fields
     assert {"daemon", "logs", "folder"} == set(Settings.model_fields)
+
+
+def test_every_layout_is_named():
+    """The example and the help of `--layout` name each layout that can be chosen."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    shown = " ".join(CliRunner().invoke(app, ["convert", "--help"]).stdout.split()).replace(
+        "- ", "-"
+    )
+
+    assert all(f'"{name}"' in text for name in LAYOUTS)
+    assert all(name in shown for name in LAYOUTS)

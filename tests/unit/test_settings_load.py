@@ -10,6 +10,7 @@ import pytest
 from stackwatch.errors import ConfigError, ExitCode
 from stackwatch.settings import find_warnings, load_settings
 from stackwatch.settings.layers import SYSTEM_FILE, find_settings_file
+from stackwatch.watch.mounts import MountIdentity
 
 GOOD = """
 [daemon]
@@ -328,6 +329,24 @@ def test_warnings_are_no_mistakes(tmp_path: Path):
 
     assert "is not there" in missing
     assert "quiet_gap_s = 5 is shorter than 60" in short
+
+
+def test_a_short_gap_depends_on_the_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a network share even two minutes are short."""
+    text = f"""
+    [[folder]]
+    name = "em1"
+    path = "{tmp_path}"
+    target = "/data/out"
+    quiet_gap_s = 120
+    """
+    settings = load_settings(write(tmp_path / "c.toml", text), environ={}).settings
+    assert find_warnings(settings) == []
+    share = MountIdentity(1, 2, "nfs4")
+    monkeypatch.setattr("stackwatch.settings.load.probe_mount", lambda path: share)
+
+    (short,) = find_warnings(settings)
+    assert "quiet_gap_s = 120 is shorter than 300" in short
 
 
 def test_nothing_to_watch_is_a_warning(tmp_path: Path):

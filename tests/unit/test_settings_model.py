@@ -28,7 +28,7 @@ def test_defaults_become_default_options():
 def test_every_conversion_setting_reaches_the_options():
     """Each setting of a folder arrives at its own place in the options."""
     options = folder(
-        voxel_size_nm=[11, 12, 25], voxel_size_from="settings", layout="single", alpha="drop",
+        voxel_size_nm=[11, 12, 25], voxel_size_from="settings", layout="sequence", alpha="drop",
         missing_slices="black", layer_name="em", category="segmentation", cast="float32",
         ignore=["previews/*"], layer=[{"match": "m*", "name": "cells", "category": "color"}],
         zip_max_ratio=3, zip_max_gib=4, max_gib=5, chunk_vx=64, shard_vx=[128, 256, 64],
@@ -39,7 +39,7 @@ def test_every_conversion_setting_reaches_the_options():
     assert options.voxel_size.prefer == "settings"
     assert not options.voxel_size.is_flag
     layout = options.layout
-    assert ("single", "black", "em", "drop", "float32", ("previews/*",), 3, 4, 5) == (
+    assert ("sequence", "black", "em", "drop", "float32", ("previews/*",), 3, 4, 5) == (
         layout.layout, layout.missing_slices, layout.layer_name, layout.alpha, layout.cast,
         layout.ignore, layout.zip_max_ratio, layout.zip_max_gib, layout.max_gib,
     )  # fmt: skip
@@ -72,7 +72,7 @@ def test_voxel_size_may_be_partial():
         ("chunk_vx", 4), ("chunk_vx", 1024), ("shard_vx", [64, 64]), ("shard_vx", [64, 64, 48]),
         ("shard_vx", [64, 64, 16]), ("max_mag", 3), ("max_mag", 0), ("cast", "float16"),
         ("format", "zarr2"), ("codec", "lz4"), ("on_change", "overwrite"), ("zip_max_ratio", 0.5),
-        ("category", "colour"), ("layer", [{"name": "x"}]), ("incomplete_after_h", -1),
+        ("category", "colour"), ("layout", "sequenze"), ("layer", [{"name": "x"}]), ("incomplete_after_h", -1),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(name: str, value: object):

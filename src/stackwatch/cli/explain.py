@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackwatch.cli.live import ask_daemon
 from stackwatch.cli.tables import format_time
 from stackwatch.errors import UsageError
 from stackwatch.model.acquisition import show_path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from stackwatch.ledger.records import AcquisitionRecord, FolderRecord, Job
 
 _ALL = 1_000_000
+WATCH_KEYS = ("phase", "quiet_s", "quiet_gap_s", "next_look_s", "vetoes")
 _REASONS = {
     AcquisitionState.SETTLING: "it is still changing, or has not been quiet for the quiet gap yet. "
     "It is queued by itself when the gap has passed.",
@@ -48,6 +50,7 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
 
     with LedgerReader.open(state_dir) as reader:
         found = _find(reader, what)
+        live = _ask_watcher(reader, state_dir, found)
         jobs = [
             job
             for job in reader.list_jobs(folder=found.folder, limit=_ALL)
@@ -58,10 +61,34 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
         return {
             "status": "ok",
             "acquisition": found.as_record(),
-            "because": _reason(found, newest),
+            "because": _reason(found, newest) + _describe_quiet(found, live),
+            "watch": live,
             "job": newest.as_record() if newest is not None else None,
             "events": [event.as_record() for event in history],
         }
+
+
+def _ask_watcher(
+    reader: "LedgerReader", state_dir: Path, found: "AcquisitionRecord"
+) -> dict[str, Any] | None:
+    """Return what the daemon's watcher knows at this moment."""
+    if not reader.is_daemon_alive():
+        return None
+    folder = next(folder for folder in reader.list_folders() if folder.name == found.folder)
+    answer = ask_daemon(state_dir, {"command": "explain", "path": str(folder.path / found.key)})
+    if answer is None or answer.get("acquisition") is None:
+        return None
+    return {key: answer.get(key) for key in WATCH_KEYS}
+
+
+def _describe_quiet(acquisition: "AcquisitionRecord", live: dict[str, Any] | None) -> str:
+    if live is None or acquisition.state is not AcquisitionState.SETTLING:
+        return ""
+    vetoes = f" Held back by: {', '.join(live['vetoes'])}." if live["vetoes"] else ""
+    return (
+        f" Quiet for {live['quiet_s']:.0f} of {live['quiet_gap_s']:g} s; looked at again in "
+        f"{live['next_look_s']:.0f} s.{vetoes}"
+    )
 
 
 def _find(reader: "LedgerReader", what: str) -> "AcquisitionRecord":

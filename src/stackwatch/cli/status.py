@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.live import ask_daemon
 from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.tables import format_age, format_table, format_time, now_us
 
@@ -32,8 +33,11 @@ def status(
     """
     from stackwatch.ledger.reader import LedgerReader
 
-    with LedgerReader.open(find_state_dir(config, assignments)) as reader:
+    state_dir = find_state_dir(config, assignments)
+    with LedgerReader.open(state_dir) as reader:
         record = _survey(reader)
+    if record["status"] == "running":
+        _add_progress(record, state_dir)
     if as_json:
         answer_json(record)
     else:
@@ -61,6 +65,14 @@ def _survey(reader: "LedgerReader") -> dict[str, Any]:
         "converting": [job.as_record() for job in converting],
         "parked": _list_parked(reader),
     }
+
+
+def _add_progress(record: dict[str, Any], state_dir: Path) -> None:
+    """Put the progress of this moment in the place of the ledger's, which is up to a minute old."""
+    live = ask_daemon(state_dir, {"command": "status"}) or {}
+    progress = {job["job_id"]: job["progress"] for job in live.get("converting", ())}
+    for job in record["converting"]:
+        job["progress"] = progress.get(job["job_id"]) or job["progress"]
 
 
 def _list_parked(reader: "LedgerReader") -> list[dict[str, Any]]:

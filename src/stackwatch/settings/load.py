@@ -17,9 +17,15 @@ from stackwatch.settings.layers import (
     merge_layers,
     read_toml,
 )
-from stackwatch.settings.model import LOCAL_QUIET_GAP_S, FolderSettings, Settings
+from stackwatch.settings.model import (
+    LOCAL_QUIET_GAP_S,
+    NETWORK_QUIET_GAP_S,
+    FolderSettings,
+    Settings,
+)
 from stackwatch.settings.places import find_clashes
 from stackwatch.settings.problems import describe_problems
+from stackwatch.watch.mounts import probe_mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +101,20 @@ def _folder_warnings(folder: FolderSettings) -> list[str]:
         found.append(
             f"path “{show_path(folder.path)}” is not there (yet): the folder starts as unavailable"
         )
-    if folder.quiet_gap_s is not None and folder.quiet_gap_s < LOCAL_QUIET_GAP_S:
+    usual_s = NETWORK_QUIET_GAP_S if _is_remote(folder.path) else LOCAL_QUIET_GAP_S
+    if folder.quiet_gap_s is not None and folder.quiet_gap_s < usual_s:
         found.append(
-            f"quiet_gap_s = {folder.quiet_gap_s:g} is shorter than {LOCAL_QUIET_GAP_S:g}: a writer "
+            f"quiet_gap_s = {folder.quiet_gap_s:g} is shorter than {usual_s:g}: a writer "
             "that pauses longer is taken for finished, and its later files become a new generation"
         )
     return found
+
+
+def _is_remote(path: Path) -> bool:
+    try:
+        return probe_mount(path).is_remote
+    except OSError:
+        return False
 
 
 def _validate(layers: Layers, source: str) -> Settings:

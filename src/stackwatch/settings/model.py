@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stackwatch.engine.machine import default_memory_gib, usable_cpus
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
     Codec,
@@ -26,7 +27,6 @@ from stackwatch.model.options import (
     VoxelSizeOptions,
 )
 from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES, Category
-from stackwatch.engine.machine import default_memory_gib, usable_cpus
 
 LOCAL_QUIET_GAP_S = 60.0
 """Below 60 s a file written through memory mapping looks quiet while it is not."""
@@ -77,6 +77,14 @@ def _dtype(name: str) -> str:
     allowed = sorted({*COLOR_DTYPES, *SEGMENTATION_DTYPES})
     if name not in allowed:
         raise _refuse(f"must be one of {', '.join(allowed)}")
+    return name
+
+
+def _layout_name(name: str) -> str:
+    from stackwatch.layout.classify import LAYOUTS  # late: only a folder that names one pays
+
+    if name not in LAYOUTS:
+        raise _refuse(f"must be one of {', '.join(LAYOUTS)}")
     return name
 
 
@@ -166,7 +174,7 @@ class FolderSettings(_Section):
     ignore: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     incomplete_after_h: Annotated[Number, Field(gt=0)] = 12.0
     on_change: Literal["version", "replace", "park"] = "version"
-    layout: str = "auto"
+    layout: Annotated[str, AfterValidator(_layout_name)] = "auto"
     missing_slices: Literal["park", "black"] = "park"
     layer_name: Annotated[str, Field(min_length=1)] | None = None
     category: Category | None = None

@@ -218,11 +218,41 @@ def test_explain_document(history: History):
     """`jobs explain` has the acquisition, the reason, the job and the history."""
     document = history.answer("jobs", "explain", "run_2")
 
-    assert {"status", "acquisition", "because", "job", "events"} == keys(document)
+    assert {"status", "acquisition", "because", "watch", "job", "events"} == keys(document)
     assert ACQUISITION_KEYS == keys(document["acquisition"])
     assert JOB_KEYS == keys(document["job"])
     assert all(keys(event) == EVENT_KEYS for event in document["events"])
     assert document["because"] == "Slice 4 is missing."
+
+
+def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: pytest.MonkeyPatch):
+    """While a daemon runs, `status` shows its progress and `explain` how quiet it has been."""
+    progress = {"phase": "converting", "done": 7, "total": 9}
+    answers: dict[str, dict[str, Any]] = {
+        "status": {"converting": [{"job_id": 2, "progress": progress}]},
+        "explain": {
+            "acquisition": "run_9", "phase": "settling", "quiet_s": 12.3, "quiet_gap_s": 60.0,
+            "next_look_s": 4.5, "vetoes": ["open"], "folder": "em1",
+        },
+    }  # fmt: skip
+    asked = []
+
+    def request(state_dir: Path, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        asked.append(command)
+        return answers[command["command"]]
+
+    monkeypatch.setattr("stackwatch.daemon.control.request", request)
+    with Ledger.open(history.state_dir) as ledger:
+        ledger.start()
+        ledger.jobs.retry(ledger_job(history, "run_2"))
+        assert ledger.jobs.claim(1) is not None
+        status = history.answer("status")
+        explained = history.answer("jobs", "explain", "run_9")
+
+    assert status["converting"][0]["progress"]["done"] == 7
+    assert {"phase", "quiet_s", "quiet_gap_s", "next_look_s", "vetoes"} == keys(explained["watch"])
+    assert "Quiet for 12 of 60 s; looked at again in 4 s." in explained["because"]
+    assert asked[-1] == {"command": "explain", "path": str(history.drop / "run_9")}
 
 
 @pytest.mark.parametrize(
