@@ -47,7 +47,8 @@ CASES = {
         SyntheticLayer(shape_zyx=(5, 71, 130), dtype="int16"), lowered_by=1000
     ),
     "float32": Case(SyntheticLayer(shape_zyx=(9, 64, 101), dtype="float32")),
-    "RGB": Case(SyntheticLayer(shape_zyx=(6, 45, 70), samples=3)),
+    # the peer makes three grey layers of a folder of RGB TIFFs, one RGB layer of a folder of PNGs
+    "RGB": Case(SyntheticLayer(shape_zyx=(6, 45, 70), samples=3, pattern="slice_{z:04d}.png")),
     "one slice": Case(SyntheticLayer(shape_zyx=(1, 203, 150), content="em")),
     "segmentation, anisotropic": Case(
         SyntheticLayer(shape_zyx=(70, 129, 201), dtype="uint32", content="labels"),
@@ -99,7 +100,7 @@ def compare(python: Path, ours: Path, peer: Path | str, sources: Path) -> list[s
 def test_every_mag_equals_the_peers(peer_python: Path, tmp_path: Path, case: Case) -> None:
     """Voxels of every mag, boxes, types and categories are those of the peer's own conversion."""
     source, ours, peer = (tmp_path / name for name in ("stack", "ours", "peer"))
-    write_sequence(source, case.slices(), "slice_{z:04d}.tif")
+    write_sequence(source, case.slices(), case.layer.pattern)
     write_source(tmp_path / "sources", case.slices(), case.name)
     category = ("--category", case.name)
     run(STACKWATCH, "convert", source, ours, "--voxel-size-nm", case.voxel_size_nm, *category)
