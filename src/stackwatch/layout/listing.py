@@ -76,8 +76,9 @@ def list_acquisition(
         )
     if source.suffix.lower() == ".zip":
         return list_zip(source, options or LayoutOptions(), ignore)
-    # the file was named outright: no ignore pattern applies to it
-    return _list_members(source.parent, (source.name,), None)
+    # the file was named outright: no ignore pattern applies to it, and a link to it is meant
+    file = source.resolve() if source.is_symlink() else source
+    return _list_members(file.parent, (file.name,), None)
 
 
 def _list_members(folder: Path, members: tuple[str, ...], ignored_by: Matcher | None) -> Listing:
@@ -90,8 +91,7 @@ def _list_members(folder: Path, members: tuple[str, ...], ignored_by: Matcher | 
             continue
         path = folder / name
         try:
-            # a source that the caller named may be a link, a member found by a scan may not
-            found = path.stat() if ignored_by is None else path.lstat()
+            found = path.lstat()
         except OSError as error:
             raise _unreadable(path, error) from error
         if stat.S_ISREG(found.st_mode):

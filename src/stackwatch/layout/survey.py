@@ -81,7 +81,7 @@ def survey_listing(listing: Listing, ignore: tuple[str, ...] = ()) -> Survey:
     """
     warnings = [*_check_temporary(listing, ignore), *_check_refusals(listing)]
     by_kind: dict[FileKind, list[str]] = {kind: [] for kind in FileKind}
-    for entry in listing.entries:
+    for entry in sorted(listing.entries, key=lambda entry: natural_key(entry.path)):
         by_kind[kind_of(entry.path)].append(entry.path)
     images = by_kind[FileKind.IMAGE]
     _ensure_images(listing, by_kind)

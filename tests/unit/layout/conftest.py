@@ -1,19 +1,15 @@
-"""Planning with fake and with real readers."""
+"""Planning real files, the way a conversion does."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from numpy.typing import NDArray
 
-from stackwatch.layout.listing import list_acquisition
-from stackwatch.layout.plan import plan_dataset
 from stackwatch.model.geometry import PartialVoxelSize
-from stackwatch.model.image import ImageInfo
-from stackwatch.model.options import LayoutOptions, VoxelSizeOptions
+from stackwatch.model.options import ConvertOptions, LayoutOptions, VoxelSizeOptions
 from stackwatch.model.plan import DatasetPlan
-from stackwatch.readers.probe import open_image, probe_image
+from stackwatch.pipeline.opening import open_acquisition, plan_acquisition
 
 KNOWN_SIZE = VoxelSizeOptions(PartialVoxelSize(4.0, 4.0, 40.0))
 
@@ -21,8 +17,8 @@ PlanSource = Callable[..., DatasetPlan]
 
 
 @pytest.fixture
-def plan_source() -> PlanSource:
-    """Return a function that lists, probes and plans real files, as the pipeline does."""
+def plan_source(tmp_path_factory: pytest.TempPathFactory) -> PlanSource:
+    """Return a function that lists, opens, probes and plans real files."""
 
     def plan(
         source: Path,
@@ -31,21 +27,9 @@ def plan_source() -> PlanSource:
         members: tuple[str, ...] = (),
         **options: Any,
     ) -> DatasetPlan:
-        layout = LayoutOptions(**options)
-        listing = list_acquisition(source, layout.ignore, members)
-
-        def probe(path: str) -> ImageInfo:
-            with (listing.root / path).open("rb") as file:
-                return probe_image(file, str(listing.root / path))
-
-        def palette(path: str) -> NDArray[Any] | None:
-            with (listing.root / path).open("rb") as file:
-                reader = open_image(file, path)
-                try:
-                    return reader.palette_rgb()
-                finally:
-                    reader.close()
-
-        return plan_dataset(listing, probe, palette, layout, voxel_size)
+        whole = ConvertOptions(layout=LayoutOptions(**options), voxel_size=voxel_size)
+        scratch = tmp_path_factory.mktemp("scratch")
+        with open_acquisition(source, members, whole, scratch) as acquisition:
+            return plan_acquisition(acquisition, whole)
 
     return plan
