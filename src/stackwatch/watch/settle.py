@@ -146,7 +146,8 @@ def observe(
     moved, events = _take_mark(state, observation, now_s)
     if moved.phase is Phase.SETTLED or moved.phase is Phase.EMPTY:
         return moved, events
-    if not moved.vetoes and now_s - scan_seconds - moved.quiet_since_s >= options.quiet_gap_s:
+    # the same sum as in `_next_look`: rounding must not make a due look come a moment too early
+    if not moved.vetoes and now_s - scan_seconds >= moved.quiet_since_s + options.quiet_gap_s:
         return replace(moved, phase=Phase.SETTLED, due_s=None), (*events, SettleEvent.SETTLED)
     ceiling_s = moved.restless_since_s + options.incomplete_after_h * 3600
     if moved.phase is Phase.SETTLING and now_s >= ceiling_s:
