@@ -72,7 +72,8 @@ def test_voxel_size_may_be_partial():
         ("chunk_vx", 4), ("chunk_vx", 1024), ("shard_vx", [64, 64]), ("shard_vx", [64, 64, 48]),
         ("shard_vx", [64, 64, 16]), ("max_mag", 3), ("max_mag", 0), ("cast", "float16"),
         ("format", "zarr2"), ("codec", "lz4"), ("on_change", "overwrite"), ("zip_max_ratio", 0.5),
-        ("category", "colour"), ("layout", "sequenze"), ("layer", [{"name": "x"}]), ("incomplete_after_h", -1),
+        ("category", "colour"), ("layout", "sequenze"), ("layer", [{"name": "x"}]),
+        ("incomplete_after_h", -1),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(name: str, value: object):

@@ -44,7 +44,10 @@ CategoryOption = Annotated[
 ]
 LayoutOption = Annotated[
     str,
-    typer.Option(help="Read the files by this layout only; `stackwatch inspect` names them."),
+    typer.Option(
+        help="Read the files by this layout only: single-file, ome-set, sequence, named-axes, "
+        "z-parts, layer-per-file, layer-folders.",
+    ),
 ]
 MissingSlicesOption = Annotated[
     Literal["park", "black"],
