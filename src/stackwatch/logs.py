@@ -29,7 +29,6 @@ class Event(StrEnum):
     ACQUISITION_SEEN = "acquisition.seen"
     ACQUISITION_SETTLED = "acquisition.settled"
     ACQUISITION_CHANGED = "acquisition.changed"
-    ACQUISITION_IGNORED = "acquisition.ignored"
     ACQUISITION_INCOMPLETE = "acquisition.incomplete"
     ACQUISITION_VANISHED = "acquisition.vanished"
     CONTROL_ANSWERED = "control.answered"
@@ -53,14 +52,12 @@ class Event(StrEnum):
     LEDGER_MIGRATED = "ledger.migrated"
     LIBRARY_WARNED = "library.warned"
     MAG_WRITTEN = "mag.written"
-    SCAN_FAILED = "scan.failed"
     SCAN_FINISHED = "scan.finished"
     SETTINGS_WARNED = "settings.warned"
     SLAB_WRITTEN = "slab.written"
     STAGING_REMOVED = "staging.removed"
     WATCH_DEGRADED = "watch.degraded"
     WATCH_STARTED = "watch.started"
-    WORKER_STARTED = "worker.started"
     WORKER_STOPPED = "worker.stopped"
 
 
