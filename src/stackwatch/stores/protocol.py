@@ -79,6 +79,11 @@ class ShardRecord:
     places: int
     crc32c: int
 
+    @property
+    def index_bytes(self) -> int:
+        """Size of the index at the end of the file."""
+        return self.places * 16 + 4
+
 
 class MagWriter(Protocol):
     """Writes one mag of one layer. Slabs come in order, their blocks in any order and thread."""

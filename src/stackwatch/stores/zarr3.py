@@ -23,7 +23,7 @@ from stackwatch.stores.zarr3_metadata import write_array
 
 BLOCK_ROWS = 64
 """Rows of a block, where the shard allows: two rows of chunks make one row of the next mag."""
-FRAME_BYTES = 64
+FRAME_BYTES = 128
 EMPTY_RATIO = 64
 """Every codec shrinks zeros by more than this, but for the frame it puts around them: a chunk that
 shrank less needs no second look."""
@@ -176,11 +176,13 @@ class Zarr3MagWriter:
         shard_rows = range(rows[0] // self._grid.shard.y, -(-rows[1] // self._grid.shard.y))
         with self._lock:
             done = [key for key in self._open if key[0] == t and key[2] in shard_rows]
-            shards = [self._open.pop(key) for key in done]
-        for shard in shards:
-            record = shard.finish(self._flusher)
-            if record is not None:
-                self.records.append(record)
+        for key in done:
+            record = self._open[key].finish(self._flusher)
+            with self._lock:
+                del self._open[key]  # not before: `abort` closes what could not be finished
+                if record is not None:
+                    self.records.append(record)
+                    self.bytes_written += record.index_bytes
 
     def abort(self) -> None:
         """Close every open shard without finishing it."""
