@@ -100,7 +100,7 @@ def _classify_flat(
             files=folder.files,
             probe=probe,
             missing_slices=options.missing_slices,
-            words=(*own_name, *inner, *_template_words(folder)),
+            folders=(*own_name, *inner),
         ),
         options,
     )
@@ -110,11 +110,6 @@ def _classify_flat(
 
 def _own_name(root: Path) -> str:
     return root.stem if root.suffix.lower() == ".zip" else root.name
-
-
-def _template_words(folder: ImageFolder) -> tuple[str, ...]:
-    """Return the words all names of a folder share: the largest family speaks for them."""
-    return (parse_families(path.rpartition("/")[2] for path in folder.files)[0].template,)
 
 
 def _classify_layer_folders(
@@ -144,7 +139,7 @@ def _classify_layer_folders(
                 files=folder.files,
                 probe=probe,
                 missing_slices=options.missing_slices,
-                words=(*folder.path[len(prefix) :].split("/"), *_template_words(folder)),
+                folders=tuple(folder.path[len(prefix) :].split("/")),
             ),
             options,
         )

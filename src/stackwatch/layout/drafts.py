@@ -1,7 +1,7 @@
 """What the rules of this floor read and what they say: contents of a folder, stacks, claims."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
@@ -132,7 +132,7 @@ class Content:
         Relative to the acquisition's root, in natural order; at least one.
     probe : Probe
     missing_slices : "park" | "black"
-    words : tuple of str
+    folders : tuple of str
         Names of the folders that belong to this content alone.
     """
 
@@ -140,7 +140,12 @@ class Content:
     files: tuple[str, ...]
     probe: Probe
     missing_slices: Literal["park", "black"] = "park"
-    words: tuple[str, ...] = field(default=())
+    folders: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Return what may say what the content holds: its folders, and what its names share."""
+        return (*self.folders, self.families[0].template)
 
     @cached_property
     def by_name(self) -> dict[str, str]:

@@ -30,7 +30,9 @@ ARCHIVE_SUFFIXES: Final = frozenset(
     {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".tar.gz", ".tar.bz2", ".tar.xz"}
 )
 
-_DOUBLE: Final = (".ome.tif", ".ome.tiff", ".ome.btf", ".tar.gz", ".tar.bz2", ".tar.xz", ".nii.gz")
+_DOUBLE: Final = frozenset(
+    {".ome.tif", ".ome.tiff", ".ome.btf", ".tar.gz", ".tar.bz2", ".tar.xz", ".nii.gz"}
+)
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -41,14 +43,13 @@ def split_suffix(name: str) -> tuple[str, str]:
     >>> split_suffix("run.v2.OME.TIF"), split_suffix("img_1.0.tif"), split_suffix("notes")
     (('run.v2', '.ome.tif'), ('img_1.0', '.tif'), ('notes', ''))
     """
-    lower = name.lower()
-    for double in _DOUBLE:
-        if lower.endswith(double) and len(name) > len(double):
-            return name[: -len(double)], double
     dot = name.rfind(".")
     if dot <= 0:
         return name, ""
-    return name[:dot], lower[dot:]
+    before = name.rfind(".", 1, dot)
+    if before > 0 and name[before:].lower() in _DOUBLE:
+        dot = before
+    return name[:dot], name[dot:].lower()
 
 
 def kind_of(name: str) -> FileKind:

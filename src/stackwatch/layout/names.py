@@ -172,10 +172,8 @@ def _build_family(
 ) -> Family:
     columns = list(zip(*(map(_parse_number, numbers) for _, numbers in members), strict=True))
     varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
-    order = sorted(
-        range(len(members)),
-        key=lambda row: ([columns[i][row] for i in varying], natural_key(members[row][0])),
-    )
+    # members come in natural order, which a stable sort keeps among equals
+    order = sorted(range(len(members)), key=lambda row: [columns[i][row] for i in varying])
     words = [_word_before(_original_text(members[0][0], style, i)) for i in range(len(columns))]
     roles = _roles([words[i] for i in varying])
     fields = [

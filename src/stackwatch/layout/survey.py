@@ -99,9 +99,7 @@ def survey_listing(listing: Listing, ignore: tuple[str, ...] = ()) -> Survey:
         folders.setdefault(path.rpartition("/")[0], []).append(path)
     ordered = sorted(folders, key=natural_key)
     return Survey(
-        folders=tuple(
-            ImageFolder(path, tuple(sorted(folders[path], key=natural_key))) for path in ordered
-        ),
+        folders=tuple(ImageFolder(path, tuple(folders[path])) for path in ordered),
         base=_common_folder(ordered),
         side_files=len(by_kind[FileKind.SIDE]),
         warnings=tuple(warnings),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stackwatch.errors import (
+    AcquisitionError,
     CorruptSliceError,
     LimitExceededError,
     UnsupportedFormatError,
@@ -87,6 +88,27 @@ def test_links_in_archives_are_refused(tmp_path):
     path = pack(tmp_path / "run.zip", [(link, b"/etc/passwd")])
 
     with pytest.raises(UnsupportedFormatError, match="symbolic link"):
+        list_acquisition(path)
+
+
+def test_names_cut_by_a_nul_are_refused(tmp_path):
+    """What one program reads as `a.tif`, another reads whole."""
+    path = pack(tmp_path / "run.zip", [("a.tif#b.tif", b"1")])
+    path.write_bytes(path.read_bytes().replace(b"a.tif#", b"a.tif\0"))
+
+    with pytest.raises(UnsupportedFormatError, match="NUL"):
+        list_acquisition(path)
+
+
+def test_an_archive_that_may_not_be_read(tmp_path, monkeypatch):
+    """The error is about permissions, not about damage."""
+
+    def deny(path):
+        raise PermissionError(13, "Permission denied")
+
+    path = pack(tmp_path / "run.zip", [("a.tif", b"1")])
+    monkeypatch.setattr(zipfile, "ZipFile", deny)
+    with pytest.raises(AcquisitionError, match="Permission denied"):
         list_acquisition(path)
 
 

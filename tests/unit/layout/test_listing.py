@@ -141,6 +141,70 @@ def test_loose_files_are_listed_by_name(tmp_path):
     assert not listing.is_whole_folder
 
 
+def test_patterns_hold_for_loose_files(tmp_path):
+    """A member that is ignored is no slice, and is named."""
+    for name in ("img_1.tif", "img_2.tif"):
+        (tmp_path / name).write_bytes(b"x")
+    listing = list_acquisition(tmp_path, ("*_2*",), ("img_1.tif", "img_2.tif"))
+
+    assert (["img_1.tif"], ("img_2.tif",)) == (paths(listing), listing.ignored)
+
+
+class StubEntry:
+    """A directory entry that cannot be looked at."""
+
+    def __init__(self, error: OSError) -> None:
+        self.name = "a.tif"
+        self._error = error
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        """Return what the directory itself says."""
+        return follow_symlinks
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        """Fail as the file system would."""
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (FileNotFoundError(2, "No such file or directory"), []),
+        (OSError(5, "Input/output error"), [("a.tif", "cannot be looked at: Input/output error")]),
+    ],
+)
+def test_files_that_go_or_fail_during_the_pass(tmp_path, monkeypatch, error, refused):
+    """A removed file is no file; one that the disk cannot show is named."""
+    monkeypatch.setattr(os, "scandir", lambda path: [StubEntry(error)])
+
+    listing = list_acquisition(tmp_path)
+
+    assert refused == [(refusal.path, refusal.reason) for refusal in listing.refusals]
+
+
+def test_a_folder_that_goes_during_the_pass_is_gone(tmp_path, monkeypatch):
+    """Removed between the first look and the listing."""
+
+    def vanish(path):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "scandir", vanish)
+    with pytest.raises(VanishedError):
+        list_acquisition(tmp_path)
+
+
+def test_a_link_that_cannot_be_read_is_still_a_link(tmp_path, monkeypatch):
+    """It is refused without naming where it leads."""
+    (tmp_path / "a.tif").symlink_to("b.tif")
+
+    def deny(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "readlink", deny)
+
+    assert ["a symbolic link"] == [r.reason for r in list_acquisition(tmp_path).refusals]
+
+
 def test_a_single_file_lies_in_somebodys_folder(tmp_path):
     """The root is the folder around it, which says nothing about the file."""
     (tmp_path / "stack.tif").write_bytes(b"x")

@@ -104,6 +104,11 @@ def test_strays_form_families_of_their_own():
     assert ["img_#.tif", "overview_1.tif", "preview.png"] == [f.template for f in families]
 
 
+def test_no_names_have_no_family():
+    """An empty folder."""
+    assert parse_families([]) == ()
+
+
 def test_undecodable_names_are_names():
     """Bytes that are no UTF-8 do not disturb the grammar."""
     family = the_family("b\udcff_2.tif", "b\udcff_10.tif")

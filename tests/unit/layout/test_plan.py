@@ -144,11 +144,12 @@ def test_the_first_slice_that_differs_is_found_beyond_the_sample():
 def test_the_pipeline_can_ask_what_differed():
     """A slice outside of the sample turned out to differ while it was read."""
     found = plan(SLICES)
-    probe = FakeProbe(special={SLICES[100]: image_info("uint16")})
+    probe = FakeProbe(special={SLICES[100]: image_info("uint16", size_t=2, size_z=3)})
     error = explain_mixed(listing_of(SLICES), found.stacks[0], probe)
 
     assert isinstance(error, MixedSlicesError)
     assert (SLICES[100], 199) == (error.values["path"], error.values["majority"])
+    assert "of 2 timepoints of several slices" in error.values["found"]
     assert explain_mixed(listing_of(SLICES), found.stacks[0], FakeProbe()) is None
 
 
