@@ -146,6 +146,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path):
         (GOOD + "\n[[folder.layer]]\nmach = 'a'", "folder[1].layer[0].mach is not a setting"),
         (GOOD + "\nshard_vx = [16, 16, 16]", "folder[1].shard_vx must be at least chunk_vx (32)"),
         (GOOD + "\nshard_vx = [64, 64, 33]", "folder[1].shard_vx[2] must be a power of two"),
+        (GOOD + "\nvoxel_size_nm = '1,1,1'", "folder[1].voxel_size_nm must be [x, y, z]"),
+        (GOOD + "\nshard_vx = 64", "folder[1].shard_vx must be [x, y, z] (is 64)"),
+        ('[daemon]\nstate_dir = "/a\\u0000b"', "daemon.state_dir must be an absolute path"),
         (GOOD + "\nignore = 'x'", "folder[1].ignore must be a list (is “x”)"),
     ],
 )
@@ -250,6 +253,21 @@ def test_a_folder_as_file_is_told(tmp_path: Path):
     (problem,) = problems_of(tmp_path)
 
     assert problem == "the file cannot be read: Is a directory"
+
+
+def test_what_may_not_be_looked_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A file or folder behind a closed door is reported, never taken for a bug of ours."""
+    loaded = load_settings(write(tmp_path / "c.toml", GOOD), environ={})
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("stat", "is_dir", "read_bytes"):
+        monkeypatch.setattr(Path, name, refuse)
+
+    assert "is not there" in find_warnings(loaded.settings)[0]
+    with pytest.raises(ConfigError, match="Permission denied"):
+        load_settings(tmp_path / "c.toml", environ={})
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """`stackwatch convert`: one acquisition, here and now."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,13 +10,24 @@ from stackwatch.cli.options import (
     AlphaOption,
     CastOption,
     CategoryOption,
+    ChunkOption,
+    CodecOption,
     DownsampleOption,
+    FormatOption,
     IgnoreOption,
+    InterpolationOption,
     JsonFlag,
     LayerNameOption,
     LayoutOption,
     MaxMagOption,
+    MemoryOption,
     MissingSlicesOption,
+    NameOption,
+    ShardOption,
+    SourceArgument,
+    TargetArgument,
+    ThreadsOption,
+    VerifyOption,
     VoxelSizeOption,
     given,
     parse_shard,
@@ -43,17 +54,10 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A folder, a file, or a zip archive.")
-    ],
-    target: Annotated[
-        Path,
-        typer.Argument(metavar="TARGET", help="The new dataset's own directory; must not exist."),
-    ],
+    source: SourceArgument,
+    target: TargetArgument,
     voxel_size_nm: VoxelSizeOption = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the dataset. [default: TARGET's name]")
-    ] = None,
+    name: NameOption = None,
     layer_name: LayerNameOption = None,
     category: CategoryOption = None,
     layout: LayoutOption = "auto",
@@ -61,42 +65,16 @@ def convert(
     alpha: AlphaOption = "park",
     cast: CastOption = None,
     ignore: IgnoreOption = None,
-    store_format: Annotated[Literal["zarr3"], typer.Option("--format")] = "zarr3",
-    interpolation: Annotated[
-        Literal["default", "median", "mean", "mode", "nearest", "min", "max"],
-        typer.Option(
-            help="How coarser mags are made; `default` is median, and mode for segmentations."
-        ),
-    ] = "default",
+    store_format: FormatOption = "zarr3",
+    interpolation: InterpolationOption = "default",
     max_mag: MaxMagOption = None,
     downsample: DownsampleOption = True,
-    codec: Annotated[
-        Literal["auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip"],
-        typer.Option(help="`auto` chooses by voxel type."),
-    ] = "auto",
-    chunk: Annotated[
-        int,
-        typer.Option(metavar="S", help="Edge of a chunk, voxels."),
-    ] = 32,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S",
-            help="Largest shard, voxels: `1024` or `1024,1024,32`. [default: 4096,4096,32]",
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(help="[default: usable processors]"),
-    ] = None,
-    memory_gib: Annotated[
-        float | None,
-        typer.Option(help="Memory budget. [default: a quarter of the memory, at most 4]"),
-    ] = None,
-    verify: Annotated[
-        Literal["sample", "full", "off"],
-        typer.Option(help="How much is read back and compared with the source before publishing."),
-    ] = "sample",
+    codec: CodecOption = "auto",
+    chunk: ChunkOption = 32,
+    shard: ShardOption = None,
+    threads: ThreadsOption = None,
+    memory_gib: MemoryOption = None,
+    verify: VerifyOption = "sample",
     as_json: JsonFlag = False,
 ) -> None:
     """Convert one acquisition into a WEBKNOSSOS dataset.
@@ -140,15 +118,17 @@ def refuse_absent(source: Path) -> None:
     Raises
     ------
     UsageError
-        There is nothing of that name.
+        There is nothing of that name, or nothing that we may look at.
     """
-    if not source.exists():
+    try:
+        source.stat()
+    except OSError as error:
+        hint = "Check the path; it may lie on a share that is not mounted."
         raise UsageError(
-            f"There is no “{show_path(source)}”. Check the path; it may lie on a share that is "
-            "not mounted.",
-            hint="Check the path.",
+            f"“{show_path(source)}” cannot be found: {error.strerror}. {hint}",
+            hint=hint,
             path=show_path(source),
-        )
+        ) from error
 
 
 def _describe(result: "ConvertResult") -> str:

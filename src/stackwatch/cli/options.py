@@ -26,6 +26,16 @@ SetOption = Annotated[
         "May be repeated.",
     ),
 ]
+SourceArgument = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="A folder, a file, or a zip archive.")
+]
+TargetArgument = Annotated[
+    Path,
+    typer.Argument(metavar="TARGET", help="The new dataset's own directory; must not exist."),
+]
+NameOption = Annotated[
+    str | None, typer.Option(help="Name of the dataset. [default: TARGET's name]")
+]
 VoxelSizeOption = Annotated[
     str | None,
     typer.Option(
@@ -79,6 +89,38 @@ DownsampleOption = Annotated[
     typer.Option(
         "--downsample/--no-downsample", help="Make the coarser mags, or write mag 1 alone."
     ),
+]
+FormatOption = Annotated[
+    Literal["zarr3"], typer.Option("--format", help="How the dataset is stored.")
+]
+InterpolationOption = Annotated[
+    Literal["default", "median", "mean", "mode", "nearest", "min", "max"],
+    typer.Option(
+        help="How coarser mags are made; `default` is median, and mode for segmentations."
+    ),
+]
+CodecOption = Annotated[
+    Literal["auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip"],
+    typer.Option(help="Compression; `auto` chooses by voxel type."),
+]
+ChunkOption = Annotated[int, typer.Option(metavar="S", help="Edge of a chunk, voxels.")]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S",
+        help="Largest shard, voxels: `1024` or `1024,1024,32`. [default: 4096,4096,32]",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(help="Threads to use. [default: usable processors]")
+]
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(help="Memory budget. [default: a quarter of the memory, at most 4]"),
+]
+VerifyOption = Annotated[
+    Literal["sample", "full", "off"],
+    typer.Option(help="How much is compared with the source before publishing."),
 ]
 
 

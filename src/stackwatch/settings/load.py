@@ -74,7 +74,7 @@ def load_settings(
     """
     surroundings = os.environ if environ is None else environ
     path, named_by = find_settings_file(flag, surroundings)
-    is_there = path.exists()
+    is_there = _is_there(path)
     if not is_there and (is_file_needed or path != SYSTEM_FILE):
         raise _no_file(path, named_by)
     file_values = read_toml(path) if is_there else {}
@@ -97,7 +97,7 @@ def find_warnings(settings: Settings) -> list[str]:
 
 def _folder_warnings(folder: FolderSettings) -> list[str]:
     found = []
-    if not folder.path.is_dir():
+    if not _is_folder(folder.path):
         found.append(
             f"path “{show_path(folder.path)}” is not there (yet): the folder starts as unavailable"
         )
@@ -108,6 +108,24 @@ def _folder_warnings(folder: FolderSettings) -> list[str]:
             "that pauses longer is taken for finished, and its later files become a new generation"
         )
     return found
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether a file exists; one that may not be looked at does, and reading tells why."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # no permission, or a share that does not answer
+        return False
 
 
 def _is_remote(path: Path) -> bool:

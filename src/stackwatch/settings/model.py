@@ -46,7 +46,7 @@ def _no_boolean(value: Any) -> Any:
 
 
 def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
+    if not path.is_absolute() or "\0" in str(path):
         raise _refuse("must be an absolute path")
     return path
 
@@ -90,19 +90,17 @@ def _layout_name(name: str) -> str:
 
 def _axes(value: Any) -> Any:
     """Accept `[x, y, z]` or a table of the axes that are known, `{ z = 25 }`."""
-    if isinstance(value, list | tuple):
-        if len(value) != 3:
-            raise _refuse("must be [x, y, z], or a table such as { z = 25 }")
-        return dict(zip("xyz", value, strict=True))
-    return value
+    if isinstance(value, dict | AxesSettings):
+        return value
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise _refuse("must be [x, y, z], or a table such as { z = 25 }")
+    return dict(zip("xyz", value, strict=True))
 
 
 def _box(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        if len(value) != 3:
-            raise _refuse("must be [x, y, z]")
-        return tuple(value)
-    return value
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise _refuse("must be [x, y, z]")
+    return tuple(value)
 
 
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
