@@ -74,8 +74,8 @@ def request(
             channel.close()
     if answer is None:
         msg = (
-            f"The daemon on “{show_path(state_dir)}” gave no answer within {timeout_s:g} s. "
-            "It is stopping or stuck; look at its log."
+            f"The daemon on “{show_path(state_dir)}” took the question and gave no answer. "
+            "It is stopping, was killed or is stuck; look at its log."
         )
         raise NoDaemonError(msg, hint="Look at the daemon's log.", state_dir=show_path(state_dir))
     if "error" in answer:

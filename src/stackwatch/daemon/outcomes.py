@@ -53,6 +53,7 @@ class Outcomes:
             How long the attempt took.
         """
         remove_staging(job.target / STAGING_FOLDER / job.staging_name)
+        logger(job_id=job.job_id).debug(Event.WORKER_STOPPED, reason=str(outcome.exit))
         facts = {"seconds": round(seconds, 3), "peak_mib": round(outcome.exit.peak_mib, 1)}
         is_whole = self._confirm_datasets(job)
         if outcome.error is None or is_whole:
@@ -91,7 +92,11 @@ class Outcomes:
         _log(job).info(
             Event.JOB_SUCCEEDED,
             layout=result.get("layout"),
-            datasets=[dataset["name"] for dataset in result.get("datasets", [])],
+            datasets=[
+                dataset.name
+                for dataset in self._ledger.datasets.of_job(job.job_id)
+                if dataset.state in _DONE
+            ],
             files=job.files,
             bytes_read=read,
             bytes_written=written,

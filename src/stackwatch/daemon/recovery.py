@@ -1,6 +1,6 @@
 """At the start: mend what an unexpected end left behind, before anything new begins."""
 
-from collections.abc import Callable
+from collections.abc import Collection
 
 from stackwatch.daemon.history import History, count_cut_offs
 from stackwatch.daemon.staging import is_published, remove_orphans
@@ -21,14 +21,14 @@ def recover(
     settings: Settings,
     ledger: Ledger,
     history: History,
-    is_ours: Callable[[JobId], bool] = lambda job_id: False,
+    ours: Collection[JobId] = (),
 ) -> bool:
     """Decide what became of claimed jobs and half-published datasets, and remove old staging.
 
     Parameters
     ----------
-    is_ours : callable
-        Whether a claimed job is in the hands of this very daemon.
+    ours : collection of JobId
+        Claimed jobs that are in the hands of this very daemon.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def recover(
         job is left alone; call again later.
     """
     found = ledger.recover(
-        is_running=lambda job: is_ours(job.job_id) or _is_held(job),
+        is_running=lambda job: job.job_id in ours or _is_held(job),
         is_in_place=lambda dataset: is_published(dataset.path, dataset.run_id),
     )
     for dataset in found.confirmed:
@@ -49,10 +49,13 @@ def recover(
     for job in found.requeued:
         _log(job, "its worker was cut off; it is converted again")
         _park_if_hopeless(ledger, history, job)
+    is_left = any(job.job_id not in ours for job in found.running)
     for target in sorted({folder.target for folder in settings.folder}):
-        for path in remove_orphans(target):
+        orphans = remove_orphans(target, ours)
+        is_left = is_left or bool(orphans.held)
+        for path in orphans.removed:
             logger().info(Event.STAGING_REMOVED, path=show_path(path))
-    return any(not is_ours(job.job_id) for job in found.running)
+    return is_left
 
 
 def _is_held(job: Job) -> bool:

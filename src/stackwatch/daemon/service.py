@@ -249,8 +249,8 @@ class Service:
         if now_s - self._beaten_s >= BEAT_INTERVAL_S:
             self._beaten_s = now_s
             self._ledger.beat()
-            if self._has_orphans:
-                self._recover_orphans()
+        if self._has_orphans:
+            self._recover_orphans()
         if not self._is_ready and (self._watching.is_up or now_s - self._started_s > READY_WAIT_S):
             self._is_ready = True
             self._notifier.ready()
@@ -259,9 +259,7 @@ class Service:
     def _recover_orphans(self) -> None:
         """Take up the jobs of a dead daemon's workers that took their time to die."""
         ours = {running.job.job_id for running in self._conversions.running}
-        self._has_orphans = recover(
-            self._settings, self._ledger, self._history, is_ours=ours.__contains__
-        )
+        self._has_orphans = recover(self._settings, self._ledger, self._history, ours)
 
     def _show_status(self) -> None:
         """Keep the line in `systemctl status` true."""

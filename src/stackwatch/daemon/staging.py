@@ -5,15 +5,32 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from stackwatch.stores.publish import STAGING_FOLDER, is_held
 
 MANIFEST_NAME = "stackwatch.json"
-_JOB_STAGING = re.compile(r"[0-9]+-[0-9]+")
+_JOB_STAGING = re.compile(r"(?P<job>[0-9]+)-[0-9]+")
 
 
-def remove_orphans(target: Path) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class Orphans:
+    """Staging directories of jobs that nobody works on any more.
+
+    Attributes
+    ----------
+    removed : tuple of Path
+    held : tuple of Path
+        Their workers are dying, but still hold the lock.
+    """
+
+    removed: tuple[Path, ...] = ()
+    held: tuple[Path, ...] = ()
+
+
+def remove_orphans(target: Path, ours: Collection[int] = ()) -> Orphans:
     """Remove every staging directory of a job whose worker is gone.
 
     A worker holds a lock as long as it lives, so what is not locked belongs to nobody. Staging of
@@ -23,17 +40,22 @@ def remove_orphans(target: Path) -> list[Path]:
     ----------
     target : Path
         A folder's target; it need not be there.
-
-    Returns
-    -------
-    list of Path
-        What was removed.
+    ours : collection of int
+        Jobs that this daemon's own workers work on.
     """
     try:
         found = sorted((target / STAGING_FOLDER).iterdir())
     except OSError:
-        return []
-    return [path for path in found if _JOB_STAGING.fullmatch(path.name) and remove_staging(path)]
+        return Orphans()
+    removed: list[Path] = []
+    held: list[Path] = []
+    for path in found:
+        match = _JOB_STAGING.fullmatch(path.name)
+        if match is None or path.is_symlink() or int(match["job"]) in ours:
+            continue
+        (removed if remove_staging(path) else held).append(path)
+    _remove_if_empty(target / STAGING_FOLDER)
+    return Orphans(tuple(removed), tuple(held))
 
 
 def remove_staging(path: Path) -> bool:
@@ -44,9 +66,13 @@ def remove_staging(path: Path) -> bool:
     except OSError:
         return False  # no folder of ours, or one we may not open
     shutil.rmtree(path, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        path.parent.rmdir()  # the last one takes the folder with it
+    _remove_if_empty(path.parent)
     return not path.exists()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # the last one takes the folder with it
 
 
 def read_run_id(dataset: Path) -> str | None:

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from stackwatch.daemon.staging import is_published, read_run_id, remove_orphans
+from stackwatch.daemon.staging import Orphans, is_published, read_run_id, remove_orphans
 
 
 def make_staging(target: Path, name: str) -> Path:
@@ -20,7 +20,7 @@ def test_staging_without_a_worker_is_removed(tmp_path):
     """Directories of jobs go, and the folder that held them with the last one."""
     paths = [make_staging(tmp_path, f"{job}-1") for job in (7, 12)]
 
-    assert sorted(paths) == sorted(remove_orphans(tmp_path))
+    assert sorted(paths) == sorted(remove_orphans(tmp_path).removed)
 
     assert [] == list(tmp_path.iterdir())
 
@@ -32,11 +32,20 @@ def test_staging_of_a_living_worker_is_left(tmp_path):
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-        assert [orphan] == remove_orphans(tmp_path)
+        found = remove_orphans(tmp_path)
+
+        assert ((orphan,), (held,)) == (found.removed, found.held)
 
         assert (held / "color" / "1" / "c" / "0").exists()
     finally:
         os.close(descriptor)
+
+
+def test_our_own_jobs_are_no_orphans(tmp_path):
+    """Staging of a job that this daemon works on is left, held or not."""
+    make_staging(tmp_path, "7-1")
+
+    assert Orphans() == remove_orphans(tmp_path, ours={7})
 
 
 def test_what_no_job_wrote_is_left(tmp_path):
@@ -44,14 +53,14 @@ def test_what_no_job_wrote_is_left(tmp_path):
     make_staging(tmp_path, "convert-run_041-2211")
     (tmp_path / "run_040").mkdir()
 
-    assert [] == remove_orphans(tmp_path)
+    assert Orphans() == remove_orphans(tmp_path)
 
     assert ["convert-run_041-2211"] == [p.name for p in (tmp_path / ".stackwatch").iterdir()]
 
 
 def test_a_target_that_is_not_there_holds_no_orphans(tmp_path):
     """A missing target is no error."""
-    assert [] == remove_orphans(tmp_path / "nowhere")
+    assert Orphans() == remove_orphans(tmp_path / "nowhere")
 
 
 def test_a_symlink_in_the_place_of_staging_is_not_followed(tmp_path):
