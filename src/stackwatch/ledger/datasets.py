@@ -45,7 +45,7 @@ class DatasetVerbs:
             self._check_path(job, new)
             values = {
                 "job_id": job_id,
-                "name": new.path.name,
+                "name": show_path(new.path.name),
                 "staging_path": os.fsencode(new.staging_path),
                 "run_id": new.run_id,
                 "content_digest": new.content_digest,
