@@ -16,10 +16,11 @@ from stackwatch.stores.protocol import MagGrid
 SIZE = Vec3(265, 264, 33)
 COLOR = LayerPlan("em", Category.COLOR, VoxelType("uint8"), SIZE)
 LABELS = LayerPlan("labels", Category.SEGMENTATION, VoxelType("uint64"), SIZE)
+NO_VIEW = LayerView()
 EDGES = VoxelSize(11.24, 11.24, 25)
 
 
-def written(layer: LayerPlan, view: LayerView = LayerView()) -> WrittenLayer:
+def written(layer: LayerPlan, view: LayerView = NO_VIEW) -> WrittenLayer:
     """Return a layer with mags 1 and 2-2-1."""
     chunk, shard = Vec3(32, 32, 32), Vec3(288, 288, 32)
     mags = (Mag(1, 1, 1), Mag(2, 2, 1))
@@ -27,7 +28,7 @@ def written(layer: LayerPlan, view: LayerView = LayerView()) -> WrittenLayer:
     return WrittenLayer(layer, grids, view)
 
 
-def record_of(layer: LayerPlan, view: LayerView = LayerView()) -> dict[str, Any]:
+def record_of(layer: LayerPlan, view: LayerView = NO_VIEW) -> dict[str, Any]:
     """Return what the properties say of one layer, as it comes back from JSON."""
     document = properties("name", (written(layer, view),), EDGES)
     (record,) = json.loads(json.dumps(document, allow_nan=False))["dataLayers"]

@@ -15,13 +15,14 @@ from stackwatch.stores.protocol import MagGrid
 from stackwatch.stores.zarr3_metadata import write_array, write_groups
 
 SIZE = Vec3(265, 257, 33)
+UINT8 = VoxelType("uint8")
 GRID = MagGrid(Mag(1, 1, 1), SIZE, Vec3(32, 32, 32), Vec3(288, 288, 32))
 
 
 def array_metadata(
     folder: Path,
     *,
-    voxel_type: VoxelType = VoxelType("uint8"),
+    voxel_type: VoxelType = UINT8,
     category: Category = Category.COLOR,
     codec: Codec = "auto",
     size_t: int = 1,
@@ -75,22 +76,30 @@ def inner_codecs(document: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-BITSHUFFLE = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocksize": 0}
-NOSHUFFLE = {**BITSHUFFLE, "shuffle": "noshuffle"}
+def blosc(typesize: int) -> dict[str, Any]:
+    """Return blosc as it is declared for values of so many bytes."""
+    shuffle = "bitshuffle" if typesize > 1 else "noshuffle"
+    keys = {"cname": "zstd", "clevel": 3, "shuffle": shuffle, "blocksize": 0}
+    return {"name": "blosc", "configuration": {**keys, "typesize": typesize}}
+
+
+def zstd(level: int) -> dict[str, Any]:
+    """Return zstd as it is declared."""
+    return {"name": "zstd", "configuration": {"level": level, "checksum": True}}
 
 
 @pytest.mark.parametrize(
     ("dtype", "category", "codec", "expected"),
     [
-        ("uint16", "color", "auto", {"name": "blosc", "configuration": {**BITSHUFFLE, "typesize": 2}}),
-        ("float32", "color", "auto", {"name": "blosc", "configuration": {**BITSHUFFLE, "typesize": 4}}),
-        ("uint8", "color", "blosc", {"name": "blosc", "configuration": {**NOSHUFFLE, "typesize": 1}}),
-        ("int8", "color", "auto", {"name": "zstd", "configuration": {"level": 3, "checksum": True}}),
-        ("uint32", "segmentation", "auto", {"name": "zstd", "configuration": {"level": 5, "checksum": True}}),
-        ("uint8", "segmentation", "auto", {"name": "zstd", "configuration": {"level": 5, "checksum": True}}),
-        ("uint16", "color", "zstd", {"name": "zstd", "configuration": {"level": 3, "checksum": True}}),
-        ("uint16", "color", "zstd-1", {"name": "zstd", "configuration": {"level": 1, "checksum": True}}),
-        ("uint16", "color", "zstd-5", {"name": "zstd", "configuration": {"level": 5, "checksum": True}}),
+        ("uint16", "color", "auto", blosc(2)),
+        ("float32", "color", "auto", blosc(4)),
+        ("uint8", "color", "blosc", blosc(1)),
+        ("int8", "color", "auto", zstd(3)),
+        ("uint32", "segmentation", "auto", zstd(5)),
+        ("uint8", "segmentation", "auto", zstd(5)),
+        ("uint16", "color", "zstd", zstd(3)),
+        ("uint16", "color", "zstd-1", zstd(1)),
+        ("uint16", "color", "zstd-5", zstd(5)),
         ("uint16", "color", "gzip", {"name": "gzip", "configuration": {"level": 5}}),
     ],
 )  # fmt: skip
