@@ -146,13 +146,13 @@ def _median_of_pairs(piece: NDArray[Any], factor: Vec3) -> NDArray[Any]:
     mask = wide.type((1 << bits) - 1)
     rows = [piece[z :: factor.z, y :: factor.y] for z in range(factor.z) for y in range(factor.y)]
     pairs = [np.ascontiguousarray(row).view(wide) for row in _in_order(rows)]
-    evens, odds = [pair & mask for pair in pairs], [pair >> bits for pair in pairs]
     if len(pairs) == 1:
-        low, high = evens[0], odds[0]
+        low, high = pairs[0] & mask, pairs[0] >> bits
     elif len(pairs) == 2:
-        low, high = np.maximum(evens[0], odds[0]), np.minimum(evens[1], odds[1])
+        low = np.maximum(pairs[0] & mask, pairs[0] >> bits)
+        high = np.minimum(pairs[1] & mask, pairs[1] >> bits)
     else:
-        low, high = _middle_of_two_fours(evens, odds)
+        low, high = _middle_of_two_fours([p & mask for p in pairs], [p >> bits for p in pairs])
     low += high
     low >>= 1
     median: NDArray[Any] = low.astype(piece.dtype)

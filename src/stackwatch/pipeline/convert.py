@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from stackwatch import __version__, failpoints
+from stackwatch.engine.memory import keep_freed_memory
 from stackwatch.engine.stream import StreamControl
 from stackwatch.errors import MixedSlicesError
 from stackwatch.layout.uniform import explain_mixed
@@ -108,6 +109,7 @@ def convert_acquisition(
     StackwatchError
         Any of them; nothing is left in the target but datasets published before.
     """
+    keep_freed_memory()
     if not request.replaces_run_id:
         ensure_absent(request.target)
     if not request.staging_name:
