@@ -234,6 +234,7 @@ class _Swath:
             for block in self._blocks(level, self._layers[number])
         ]
         _finish_all(futures)
+        self._control.check()  # cancelled, some blocks were dropped: the slab is not complete
         self._finish_slab(level, is_last=False)
         self._slabs[level] += 1
         if not has_next:
