@@ -91,7 +91,7 @@ class StackwatchError(Exception):
     max_attempts: ClassVar[int | None] = None
     """How often a retry makes sense for this error; None leaves it to the retry policy."""
 
-    def __init__(self, message: str = "", *, hint: str = "", **values: Any) -> None:  # noqa: ANN401 - JSON values
+    def __init__(self, message: str = "", *, hint: str = "", **values: Any) -> None:
         self.message = message or (self.__doc__ or self.code).splitlines()[0]
         self.hint = hint
         self.values = values

@@ -39,7 +39,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something in the folder that is never read: a symlink, a pipe, a device, an unreadable folder."""
+    """Something in the folder that is never read: a symlink, a pipe, an unreadable folder."""
 
     path: str
     reason: str

@@ -72,7 +72,7 @@ class ImageInfo:
     is_time_declared, is_z_declared : bool
         Whether the file names the axis itself (OME, ImageJ), or it was only counted in pages.
     set_files : tuple of str
-        Base names of all files of a multi-file OME-TIFF set, in order, this one included; else empty.
+        Base names of all files of a multi-file OME-TIFF set, in order, this one included.
     set_uuid : str
         The set's identity; empty where there is no set.
     set_planes_tcz : tuple of (int, int, int)
