@@ -57,6 +57,7 @@ class ServiceBench:
         self._process: BaseProcess | None = None
         for path in (self.drop, self.target, self.state_dir):
             path.mkdir()
+        (root / "log.jsonl").touch()
         self.write_config(folder, daemon)
 
     def write_config(self, folder: str = "", daemon: str = "") -> None:
@@ -115,7 +116,7 @@ class ServiceBench:
         assert self._process is not None
         self._process.join(timeout_s)
         if self._process.exitcode is None:
-            raise TimeoutError(f"the daemon still lives after {timeout_s:g} s; {self._tail()}")
+            raise TimeoutError(f"the daemon still lives after {timeout_s:g} s; {self.tail()}")
         return self._process.exitcode
 
     def stop(self) -> int:
@@ -137,10 +138,11 @@ class ServiceBench:
         pause = threading.Event()
         while not is_true():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not true within {timeout_s:g} s; {self._tail()}")
+                raise TimeoutError(f"not true within {timeout_s:g} s; {self.tail()}")
             pause.wait(0.02)
 
-    def _tail(self) -> str:
+    def tail(self) -> str:
+        """Return the end of the log, for the message of a test that failed."""
         log = (self.root / "log.jsonl").read_text(encoding="utf-8", errors="replace")
         return f"the log says:\n{log[-6000:]}"
 
