@@ -4,8 +4,9 @@ Each of the axes c, t and z comes from the names or from inside the files. z may
 files that hold several slices continue each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import Final
 
 from stackwatch.errors import (
@@ -93,28 +94,32 @@ def check_numbers(content: Content, axes: NamedAxes) -> LayoutError | None:
     for role, numbering in ((Role.Z, axes.z), (Role.T, axes.t)):
         if numbering.breaks:
             return _out_of_step(content, role, numbering)
-    absent = _absent_combinations(axes)
+    absent = _count_absent(axes)
     if not (axes.z.missing or axes.t.missing or absent):
         return None
     can_pad = content.missing_slices == "black" and content.is_planar and not axes.t.missing
-    padding = axes.z.missing_count * max(1, len(axes.t.values)) + len(absent)
+    streams = len(_channels_of(axes)) * len(axes.t.values)
+    padding = axes.z.missing_count * streams + absent
     if can_pad and padding <= MOST_PADDING * len(axes.places):
         return None
     return _missing(content, axes, absent)
 
 
-def _absent_combinations(axes: NamedAxes) -> list[_Place]:
-    channels = sorted({c for c, _, _ in axes.places.values()})
-    if len(channels) * len(axes.t.values) * len(axes.z.values) == len(axes.places):
-        return []
+def _channels_of(axes: NamedAxes) -> list[Number]:
+    return sorted({c for c, _, _ in axes.places.values()})
+
+
+def _count_absent(axes: NamedAxes) -> int:
+    """Return how many files lack to have every slice in every channel and timepoint."""
+    whole = len(_channels_of(axes)) * len(axes.t.values) * len(axes.z.values)
+    return whole - len(axes.places)
+
+
+def _iter_absent(axes: NamedAxes) -> Iterator[_Place]:
+    """Yield the absent combinations one by one: where two numbers run in step they are legion."""
     there = set(axes.places.values())
-    return [
-        (c, t, z)
-        for c in channels
-        for t in axes.t.values
-        for z in axes.z.values
-        if (c, t, z) not in there
-    ]
+    every = product(_channels_of(axes), axes.t.values, axes.z.values)
+    return (place for place in every if place not in there)
 
 
 def build_stacks(content: Content, axes: NamedAxes) -> tuple[StackDraft, ...]:
@@ -133,9 +138,9 @@ def build_stacks(content: Content, axes: NamedAxes) -> tuple[StackDraft, ...]:
             _build_stack(content, axes, 0, c, label, channel, words)
             for c, (label, channel) in enumerate(labels)
         )
-    channels = sorted({c for c, _, _ in axes.places.values()})
     return tuple(
-        _build_stack(content, axes, c, 0, f"c{show_number(c)}", NO_CHANNEL, words) for c in channels
+        _build_stack(content, axes, c, 0, f"c{show_number(c)}", NO_CHANNEL, words)
+        for c in _channels_of(axes)
     )
 
 
@@ -216,7 +221,7 @@ def _out_of_step(content: Content, role: Role, numbering: Numbering) -> UnknownL
     )
 
 
-def _missing(content: Content, axes: NamedAxes, absent: list[_Place]) -> MissingSlicesError:
+def _missing(content: Content, axes: NamedAxes, absent: int) -> MissingSlicesError:
     facts: list[str] = []
     for role, numbering in ((Role.Z, axes.z), (Role.T, axes.t)):
         if numbering.missing:
@@ -226,20 +231,20 @@ def _missing(content: Content, axes: NamedAxes, absent: list[_Place]) -> Missing
                 f"{show_number(numbering.values[-1])}"
                 + (f" (stride {show_number(numbering.stride)})" if numbering.stride != 1 else "")
             )
-    if absent:
-        shown = ", ".join(_show_place(place, axes.named) for place in absent[:6])
-        more = f" and {len(absent) - 6} more" if len(absent) > 6 else ""
+    places = [_show_place(place, axes.named) for place in islice(_iter_absent(axes), 100)]
+    if places:
+        shown = ", ".join(places[:6])
+        more = f" and {absent - 6} more" if absent > 6 else ""
         facts.append(f"the files for {shown}{more}")
     can_pad = content.is_planar and not axes.t.missing and content.missing_slices == "park"
     padding = ', or set `missing_slices = "black"`' if can_pad else ""
-    count = axes.z.missing_count + axes.t.missing_count + len(absent)
+    count = axes.z.missing_count + axes.t.missing_count + absent
     return MissingSlicesError(
         f"{content.shown} lacks {'; '.join(facts)}. The numbers in the file names say so, and the "
         f"job is parked. Copy them in{padding}.",
         hint=f"Copy the missing files in{padding}.",
         missing_count=count,
-        missing=[show_ranges([one]) for one in (*axes.z.missing, *axes.t.missing)][:100]
-        + [_show_place(place, axes.named) for place in absent[:100]],
+        missing=[show_ranges([one]) for one in (*axes.z.missing, *axes.t.missing)][:100] + places,
         expected=f"{show_number(axes.z.values[0])}–{show_number(axes.z.values[-1])}",
     )
 

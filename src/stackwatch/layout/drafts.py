@@ -13,6 +13,14 @@ from stackwatch.model.plan import PlaneRef
 Probe = Callable[[str], ImageInfo]
 """From a path relative to the acquisition to what the file's headers tell; may raise ReadError."""
 
+SEQUENCE: Final = "sequence"
+NAMED_AXES: Final = "named-axes"
+SINGLE_FILE: Final = "single-file"
+OME_SET: Final = "ome-set"
+Z_PARTS: Final = "z-parts"
+LAYER_PER_FILE: Final = "layer-per-file"
+"""Names of the rules, as the `layout` setting takes them."""
+
 NO_CHANNEL: Final = Channel()
 """A channel of which nothing is said."""
 
@@ -134,6 +142,9 @@ class Content:
     missing_slices : "park" | "black"
     folders : tuple of str
         Names of the folders that belong to this content alone.
+    is_forced : bool
+        Whether the `layout` setting names the rule: then a lone number counts what that rule
+        counts, whatever the word before it says.
     """
 
     shown: str
@@ -141,6 +152,7 @@ class Content:
     probe: Probe
     missing_slices: Literal["park", "black"] = "park"
     folders: tuple[str, ...] = ()
+    is_forced: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:

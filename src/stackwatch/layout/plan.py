@@ -74,7 +74,7 @@ def plan_dataset(
     stacks: list[StackPlan] = []
     looked_at: dict[str, ImageInfo] = {}
     for draft, layer in zip(verdict.layers, named, strict=True):
-        infos = {path: known(path) for path in spread_sample(draft.stack.files)}
+        infos = {path: known(path) for path in _worth_a_look(draft.stack.files, known)}
         _ensure_alike(listing, draft.stack, layer, infos, known)
         stacks.append(_plan_stack(draft.stack, layer, infos, palette, options))
         looked_at |= infos
@@ -95,6 +95,13 @@ def plan_dataset(
         warnings=(*verdict.warnings, *resolved.warnings, *_notes(looked_at)),
         metadata=_metadata(stacks, [draft.stack for draft in verdict.layers]),
     )
+
+
+def _worth_a_look(files: tuple[str, ...], known: Probe) -> tuple[str, ...]:
+    """Return a sample of files of one slice; all files of several: their depths make up z."""
+    first = known(files[0])
+    is_planar = first.size_z == first.size_t == 1 and not first.set_files
+    return spread_sample(files) if is_planar else files
 
 
 class _Remembering:
@@ -177,6 +184,7 @@ def _plan_stack(
         source_name=layer.source_name,
         color_rgb=draft.channel.color_rgb,
     )
+    depths = {one.size_z for one in infos.values()}
     layers: tuple[LayerPlan, ...] = (plan,)
     if treated.is_split:
         layers = tuple(
@@ -189,6 +197,7 @@ def _plan_stack(
         treatment=treated.treatment,
         layers=layers,
         can_read_rows=all(one.can_read_rows for one in infos.values()),
+        file_extent_tcz=(info.size_t, info.size_c, depths.pop() if len(depths) == 1 else 0),
     )
 
 

@@ -7,12 +7,7 @@ Ordered, named, pure but for the injected probe. To add one, write a function fr
 from collections.abc import Callable
 from typing import Final
 
-from stackwatch.errors import (
-    AmbiguousLayoutError,
-    MissingSlicesError,
-    MixedSlicesError,
-    UnknownLayoutError,
-)
+from stackwatch.errors import MixedSlicesError
 from stackwatch.layout.assembly import (
     NamedAxes,
     axis_roles,
@@ -21,22 +16,34 @@ from stackwatch.layout.assembly import (
     check_numbers,
     name_axes,
 )
-from stackwatch.layout.drafts import Claim, Content, Misfit, StackDraft
+from stackwatch.layout.drafts import (
+    LAYER_PER_FILE,
+    NAMED_AXES,
+    OME_SET,
+    SEQUENCE,
+    SINGLE_FILE,
+    Z_PARTS,
+    Claim,
+    Content,
+    Misfit,
+    StackDraft,
+)
 from stackwatch.layout.kinds import split_suffix
 from stackwatch.layout.names import Family, Role
 from stackwatch.layout.numbering import Numbering, show_number
+from stackwatch.layout.refusals import (
+    refuse_incomplete_set,
+    refuse_many_channels,
+    refuse_mixed_sets,
+    refuse_stated_twice,
+    refuse_tiles,
+    show_extent,
+)
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.plan import BLACK, PlaneRef
 
 Rule = Callable[[Content], Claim | Misfit]
-
-SEQUENCE: Final = "sequence"
-NAMED_AXES: Final = "named-axes"
-SINGLE_FILE: Final = "single-file"
-OME_SET: Final = "ome-set"
-Z_PARTS: Final = "z-parts"
-LAYER_PER_FILE: Final = "layer-per-file"
 
 
 def single_file(content: Content) -> Claim | Misfit:
@@ -46,7 +53,7 @@ def single_file(content: Content) -> Claim | Misfit:
     if content.is_set:
         return Misfit(SINGLE_FILE, "the file belongs to an OME-TIFF set")
     path, info = content.files[0], content.first
-    evidence = f"one image file, “{show_path(path)}”: {_show_extent(info)}"
+    evidence = f"one image file, “{show_path(path)}”: {show_extent(info)}"
     return Claim(SINGLE_FILE, (evidence,), _stacks_of_file(content, path, info))
 
 
@@ -57,10 +64,10 @@ def ome_set(content: Content) -> Claim | Misfit:
     infos = {path: content.probe(path) for path in content.files}
     uuids = {info.set_uuid for info in infos.values()}
     first = next(info for info in infos.values() if info.set_files)
-    evidence = (f"OME-XML joins {len(first.set_files)} files to one image: {_show_extent(first)}",)
+    evidence = (f"OME-XML joins {len(first.set_files)} files to one image: {show_extent(first)}",)
     strangers = [path for path, info in infos.items() if not info.set_files]
     if strangers or len(uuids) > 1:
-        return Claim(OME_SET, evidence, error=_mixed_sets(content, strangers, len(uuids)))
+        return Claim(OME_SET, evidence, error=refuse_mixed_sets(content, strangers, len(uuids)))
     places = {
         plane: PlaneRef(i, *plane)
         for i, info in enumerate(infos.values())
@@ -74,7 +81,7 @@ def ome_set(content: Content) -> Claim | Misfit:
     ]
     absent = [plane for plane in wanted if plane not in places]
     if absent:
-        return Claim(OME_SET, evidence, error=_incomplete_set(content, first, len(absent)))
+        return Claim(OME_SET, evidence, error=refuse_incomplete_set(content, first, len(absent)))
     stacks = tuple(
         _compact(
             StackDraft(
@@ -100,8 +107,8 @@ def sequence(content: Content) -> Claim | Misfit:
         return family
     if not content.is_planar:
         return Misfit(SEQUENCE, "files hold more than one slice")
-    roles = axis_roles(family)
-    if roles is None or list(roles.values()) != [Role.Z]:
+    roles = _slice_role(content, family)
+    if roles is None:
         return Misfit(SEQUENCE, f"the numbers in “{family.template}” are not one slice number")
     axes = name_axes(content, family, roles)
     evidence = (
@@ -117,7 +124,7 @@ def named_axes(content: Content) -> Claim | Misfit:
     if isinstance(family, Misfit):
         return family
     if any(field.role is Role.TILE for field in family.fields):
-        return Claim(NAMED_AXES, _named_evidence(family), error=_tiles(content, family))
+        return Claim(NAMED_AXES, _named_evidence(family), error=refuse_tiles(content, family))
     roles = axis_roles(family)
     if roles is None or not {Role.C, Role.T} & set(roles.values()):
         return Misfit(
@@ -129,9 +136,9 @@ def named_axes(content: Content) -> Claim | Misfit:
     if len(content.depths) > 1:
         return Misfit(NAMED_AXES, "files of one slice and of several are mixed")
     evidence = _named_evidence(family)
-    twice = _stated_twice(content, roles)
-    if twice:
-        return Claim(NAMED_AXES, evidence, error=twice)
+    doubt = refuse_stated_twice(content, roles) or refuse_many_channels(content, family)
+    if doubt:
+        return Claim(NAMED_AXES, evidence, error=doubt)
     return _claim_axes(NAMED_AXES, content, name_axes(content, family, roles), evidence)
 
 
@@ -142,8 +149,8 @@ def z_parts(content: Content) -> Claim | Misfit:
         return family
     if not content.is_deep:
         return Misfit(Z_PARTS, "not every file holds several slices")
-    roles = axis_roles(family)
-    if roles is None or list(roles.values()) != [Role.Z]:
+    roles = _slice_role(content, family)
+    if roles is None:
         return Misfit(Z_PARTS, f"the numbers in “{family.template}” are not one part number")
     if len({(t, y, x) for t, _, y, x in content.extents}) > 1:
         return Misfit(Z_PARTS, "the files differ in width, height or timepoints")
@@ -209,6 +216,14 @@ def _only_family(content: Content, rule: str) -> Family | Misfit:
     return families[0]
 
 
+def _slice_role(content: Content, family: Family) -> dict[int, Role] | None:
+    """Return that the one number of a family is z, or None if it is not, or not the only one."""
+    if content.is_forced and len(family.fields) == 1:
+        return {0: Role.Z}
+    roles = axis_roles(family)
+    return roles if roles is not None and list(roles.values()) == [Role.Z] else None
+
+
 def _claim_axes(
     rule: str,
     content: Content,
@@ -239,7 +254,7 @@ def _ragged(content: Content, axes: NamedAxes) -> MixedSlicesError | None:
         expected = depth_of.setdefault(z, info.size_z)
         if expected != info.size_z or info.size_t != content.first.size_t:
             return MixedSlicesError(
-                f"“{show_path(path)}” in {content.shown} holds {_show_extent(info)}, its "
+                f"“{show_path(path)}” in {content.shown} holds {show_extent(info)}, its "
                 f"neighbours {expected} slices and {content.first.size_t} timepoints. Files of "
                 "one series must have one extent. Complete the file, or ignore it.",
                 hint=f'Complete the file, or set `ignore = ["{show_path(path)}"]`.',
@@ -291,20 +306,6 @@ def _compact(stack: StackDraft) -> StackDraft:
     )
 
 
-def _stated_twice(content: Content, roles: dict[int, Role]) -> AmbiguousLayoutError | None:
-    info = content.first
-    for role, size, word in ((Role.C, info.size_c, "channel"), (Role.T, info.size_t, "timepoint")):
-        if role in roles.values() and size > 1:
-            return AmbiguousLayoutError(
-                f"The file names of {content.shown} count {word}s, and “"
-                f"{show_path(content.files[0])}” itself holds {size}. Which of them are the "
-                f"{word}s cannot be told. Put the files of each into a folder of its own.",
-                hint=f"Put the files of each {word} into a folder of its own.",
-                path=show_path(content.files[0]),
-            )
-    return None
-
-
 def _named_evidence(family: Family) -> tuple[str, ...]:
     parts = [
         f"“{field.word or '#'}” counts {_ROLE_NAMES[field.role]} ({len(set(field.values))} values)"
@@ -332,53 +333,3 @@ def _show_reading(family: Family) -> str:
     if family.is_signed:
         return ", read with their sign"
     return ", read with their decimals" if family.is_decimal else ""
-
-
-def _show_extent(info: ImageInfo) -> str:
-    counts = ((info.size_t, "timepoint"), (info.size_c, "channel"), (info.size_z, "slice"))
-    shown = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts if n > 1 or word == "slice"]
-    return f"{', '.join(shown)} of {info.size_x} x {info.size_y}"
-
-
-def _tiles(content: Content, family: Family) -> UnknownLayoutError:
-    words = [field.word for field in family.fields if field.role is Role.TILE]
-    return UnknownLayoutError(
-        f"The file names of {content.shown} (“{show_path(family.template)}”) count tiles "
-        f"({', '.join(f'“{word}”' for word in words)}). Tiles are not stitched; taken for slices "
-        "they would give a wrong volume. Stitch them first, or rename the files if the number "
-        "counts slices.",
-        hint="Stitch the tiles first, or rename the files if the number counts slices.",
-        words=words,
-    )
-
-
-def _mixed_sets(content: Content, strangers: list[str], sets: int) -> AmbiguousLayoutError:
-    if strangers:
-        shown = show_path(strangers[0])
-        return AmbiguousLayoutError(
-            f"{content.shown} holds an OME-TIFF set and {len(strangers)} images beside it, such as "
-            f"“{shown}”. Whether they belong together cannot be told. Move them apart, or set "
-            f'`ignore = ["{shown}"]`.',
-            hint=f'Move them apart, or set `ignore = ["{shown}"]`.',
-            strangers=[show_path(path) for path in strangers[:20]],
-        )
-    return AmbiguousLayoutError(
-        f"{content.shown} holds {sets} OME-TIFF sets. Put each into a folder of its own.",
-        hint="Put each set into a folder of its own.",
-        sets=sets,
-    )
-
-
-def _incomplete_set(content: Content, first: ImageInfo, absent: int) -> MissingSlicesError:
-    there = set(content.by_name)
-    missing = [name for name in first.set_files if name not in there]
-    shown = ", ".join(f"“{show_path(name)}”" for name in missing[:4])
-    more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-    return MissingSlicesError(
-        f"{absent} planes of the OME-TIFF set in {content.shown} are missing"
-        f"{f': no {shown}{more}' if missing else ''}. OME-XML names {len(first.set_files)} files. "
-        "Copy the missing files in.",
-        hint="Copy the missing files of the OME-TIFF set in.",
-        missing=[show_path(name) for name in missing[:100]],
-        missing_count=absent,
-    )

@@ -70,6 +70,10 @@ class StackPlan:
         (RGB of 16 bit becomes three layers).
     can_read_rows : bool
         Whether rows of a slice can be read without decoding all of it.
+    file_extent_tcz : (int, int, int) or None
+        Timepoints, channels and slices that every file must hold, so that nothing in a file that
+        was not looked at before is passed over; 0 slices where files of different depth continue
+        each other.
     """
 
     files: tuple[str, ...]
@@ -78,6 +82,7 @@ class StackPlan:
     treatment: Treatment
     layers: tuple[LayerPlan, ...]
     can_read_rows: bool = False
+    file_extent_tcz: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

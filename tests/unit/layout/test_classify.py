@@ -315,6 +315,34 @@ def test_tiles_are_parked(paths):
         verdict_of(paths)
 
 
+@pytest.mark.parametrize("word", ["x", "t", "c"])
+def test_a_lone_number_counts_slices_where_the_setting_says_so(word):
+    """The word before it may mean something else in this laboratory."""
+    paths = numbered(word + "{:02d}.tif", *range(20))
+    verdict = verdict_of(paths, layout="sequence")
+
+    assert paths == files_by_z(verdict)
+
+
+@pytest.mark.parametrize("word", ["x", "c"])
+def test_a_refused_word_names_the_way_out(word):
+    """Tiles and too many channels: the hint has the setting."""
+    with pytest.raises(StackwatchError) as caught:
+        verdict_of(numbered(word + "{:02d}.tif", *range(20)))
+
+    assert 'layout = "sequence"' in caught.value.hint
+
+
+def test_two_hundred_channels_are_parked():
+    """A layer each would be absurd: `c` may count cuts. Sixteen are believed."""
+    many = numbered("c{:03d}.tif", *range(200))
+    with pytest.raises(AmbiguousLayoutError, match="too many for channels"):
+        verdict_of(many)
+
+    assert 200 == len(verdict_of(many, layout="named-axes").layers)
+    assert 16 == len(verdict_of(many[:16]).layers)
+
+
 def test_two_unknown_numbers_are_parked():
     """Decision 17: the grammar does not know what varies."""
     with pytest.raises(UnknownLayoutError, match="No layout fits"):
@@ -361,6 +389,15 @@ def test_a_missing_file_of_a_grid_is_named():
 
     assert ["c=1 z=1"] == caught.value.values["missing"]
     assert ["z0_c1.tif", "black", "z2_c1.tif"] == files_by_z(verdict, 1)
+
+
+def test_two_numbers_that_run_in_step_are_no_grid():
+    """A slice and a time that count together: absent files are counted, not listed."""
+    with pytest.raises(MissingSlicesError) as caught:
+        verdict_of([f"z{n}_t{2 * n}.tif" for n in range(5000)], missing_slices="black")
+
+    assert 4999 * 5000 == caught.value.values["missing_count"]
+    assert 100 == len(caught.value.values["missing"])
 
 
 def test_a_missing_timepoint_is_never_padded():

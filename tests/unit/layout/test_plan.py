@@ -54,6 +54,22 @@ def test_a_sequence_becomes_one_layer():
     assert VoxelSize(4.0, 4.0, 40.0) == found.voxel_size_nm
 
 
+def test_the_plan_says_what_every_file_must_hold():
+    """A file outside of the sample with more slices or channels is not cut while it is read."""
+    parts = plan(
+        ["part1.tif", "part2.tif"], image_info(size_z=5), {"part2.tif": image_info(size_z=2)}
+    )
+
+    many = [f"part{n}.tif" for n in range(200)]
+    short = plan(many, image_info(size_z=5), {many[100]: image_info(size_z=2)})
+
+    assert (1, 1, 0) == short.stacks[0].file_extent_tcz
+    assert 199 * 5 + 2 == short.layers[0].size.z
+    assert (1, 2, 1) == plan(SLICES[:3], image_info(size_c=2)).stacks[0].file_extent_tcz
+    assert (1, 1, 0) == parts.stacks[0].file_extent_tcz
+    assert (3, 1, 4) == plan(["a.tif"], image_info(size_t=3, size_z=4)).stacks[0].file_extent_tcz
+
+
 def test_each_file_is_probed_once():
     """Classification, uniformity and voxel size share what was looked at."""
     probe = FakeProbe()
