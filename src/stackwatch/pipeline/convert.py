@@ -3,12 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from numpy.typing import NDArray
 
 from stackwatch import __version__, failpoints
 from stackwatch.engine.memory import keep_freed_memory
@@ -54,6 +56,9 @@ from stackwatch.stores.publish import (
 )
 from stackwatch.stores.zarr3 import Zarr3Store
 from stackwatch.stores.zarr3_metadata import write_groups
+
+RANGE_VOXELS = 1 << 24
+"""Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +234,9 @@ class _Conversion:
         return written
 
     def _describe(self, mags: WrittenMags) -> WrittenLayer:
-        def read_coarsest() -> Any:
+        def read_coarsest() -> Iterator[NDArray[Any]]:
             path = self._root / mags.layer.name / str(mags.grids[-1].mag)
-            everything = slice(None)
-            return StoredMag(path).read(0, everything, everything)
+            return StoredMag(path).iter_sample(0, RANGE_VOXELS)
 
         shown = intensity_range(mags, read_coarsest) if mags.layer.category == "color" else None
         view = LayerView(mags.statistics.minimum, mags.statistics.maximum, shown)

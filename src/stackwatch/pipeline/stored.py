@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from stackwatch.model.geometry import Vec3
 
+PIECE_VOXELS = 1 << 21
+
 
 class StoredMag:
     """One mag of one layer.
@@ -41,6 +43,24 @@ class StoredMag:
         cxyz = self._array[(t, *place)] if self._has_time else self._array[place]
         zyxc = np.asarray(cxyz).transpose(3, 2, 1, 0)
         return zyxc[..., 0] if zyxc.shape[3] == 1 else zyxc
+
+    def iter_sample(self, t: int, most_voxels: int) -> Iterator[NDArray[Any]]:
+        """Yield parts of one timepoint, rows of chunks: all of it, or every n-th of a large one.
+
+        Cost
+        ----
+        Memory for `PIECE_VOXELS` at a time, or one row of chunks; about `most_voxels` are read.
+        """
+        *_, chunk_y, _ = self._array.chunks
+        row_voxels = self.size.x * chunk_y * self.slab_depth
+        rows = chunk_y * max(1, PIECE_VOXELS // row_voxels)
+        corners = [
+            (z, y)
+            for z in range(0, self.size.z, self.slab_depth)
+            for y in range(0, self.size.y, rows)
+        ]
+        for z, y in corners[:: -(-self.size.volume // most_voxels)]:
+            yield self.read(t, slice(z, z + self.slab_depth), slice(y, y + rows))
 
     def timepoint(self, t: int) -> "StoredSlices":
         """Return the slices of one timepoint, as a source for the engine."""

@@ -1,6 +1,6 @@
 """Drive the engine: every stack of a dataset, every timepoint, every pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from stackwatch.stores.protocol import MagGrid, MagWriter, VolumeStore
 
 OpenSource = Callable[[StackPlan, int], SliceSource]
 """Gives the slices of one timepoint of a stack."""
+BINS = 4096
 STORED_COPIES = 3
 """A slab read back is held once whole, once in decoded chunks, and compressed, all together."""
 
@@ -261,7 +262,7 @@ def _statistics_for(layer: LayerPlan) -> LayerStatistics:
 
 
 def intensity_range(
-    mags: WrittenMags, coarsest: Callable[[], NDArray[Any]]
+    mags: WrittenMags, coarsest: Callable[[], Iterable[NDArray[Any]]]
 ) -> tuple[int | float, int | float]:
     """Return what is shown from black to white: the 0.1 and 99.9 percentile of non-zero voxels.
 
@@ -269,7 +270,7 @@ def intensity_range(
     ----------
     mags : WrittenMags
     coarsest : callable
-        Reads the coarsest mag; used where no histogram was kept (32 bit and floats).
+        Reads the coarsest mag in parts; used where no histogram was kept (32 bit and floats).
     """
     dtype = mags.layer.voxel_type.dtype
     if mags.layer.voxel_type.channels == 3:
@@ -288,17 +289,22 @@ def intensity_range(
 
 
 def _range_of(
-    voxels: NDArray[Any], minimum: float, maximum: float
+    parts: Iterable[NDArray[Any]], minimum: float, maximum: float
 ) -> tuple[int | float, int | float] | None:
     """Read the percentiles off a histogram of 4,096 bins between the true extremes."""
-    kept = voxels[np.isfinite(voxels) & (voxels != 0)]
-    if kept.size == 0 or minimum == maximum:
-        return None if kept.size == 0 else (minimum, maximum)
-    counts, edges = np.histogram(kept.astype(np.float64), 4096, (minimum, maximum))
+    if minimum == maximum:
+        return (minimum, maximum) if minimum else None
+    counts = np.zeros(BINS, np.int64)
+    edges = np.linspace(minimum, maximum, BINS + 1)
+    is_float = isinstance(maximum, float)
+    for part in parts:
+        kept = part[np.isfinite(part) & (part != 0)]
+        counts += np.histogram(kept.astype(np.float64), BINS, (minimum, maximum))[0]
+    total = int(counts.sum())
+    if total == 0:  # what there is got lost in the coarse mag
+        return minimum, maximum
     cumulated = np.cumsum(counts)
-    low = int(np.searchsorted(cumulated, 0.001 * kept.size))
-    high = min(int(np.searchsorted(cumulated, 0.999 * kept.size)), 4095)
+    low = int(np.searchsorted(cumulated, 0.001 * total))
+    high = min(int(np.searchsorted(cumulated, 0.999 * total)), BINS - 1)
     found = float(edges[low]), float(edges[high + 1])
-    if voxels.dtype.kind != "f":
-        return round(found[0]), round(found[1])
-    return found
+    return found if is_float else (round(found[0]), round(found[1]))
