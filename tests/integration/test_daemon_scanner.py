@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stackwatch.daemon.scanner import LOCAL_LANE, Scanner, ScanOrder, choose_lane
+from stackwatch.daemon.scanner import LOCAL_LANE, Scanner, ScanOrder, ScanSaid, choose_lane
 from stackwatch.watch.mounts import MountIdentity
 from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions, scan_folder
 
@@ -35,7 +35,7 @@ class Bench:
 
     def __init__(self, **options) -> None:
         self.clock = HandClock()
-        self.inbox: queue.SimpleQueue = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[ScanSaid] = queue.SimpleQueue()
         self.scanner = Scanner(self.inbox.put, self.clock, **options)
 
     def await_done(self):

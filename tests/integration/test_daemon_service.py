@@ -6,12 +6,14 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stackwatch.daemon.history import count_failures
 from stackwatch.errors import NoDaemonError, UsageError
-from stackwatch.ledger.reader import LedgerReader
+from stackwatch.ledger.reader import JobDetails, LedgerReader
+from stackwatch.ledger.records import Job
 from stackwatch.model.job import JobState
 from stackwatch.testing.service import ServiceBench, bench
 
@@ -31,10 +33,18 @@ def living(tmp_path_factory):
         yield made
 
 
-def jobs_of(service: ServiceBench, acquisition: str) -> list:
+def jobs_of(service: ServiceBench, acquisition: str) -> list[Job]:
     """Return the jobs of an acquisition from the ledger, oldest first."""
     with LedgerReader.open(service.state_dir) as reader:
         return [job for job in reversed(reader.list_jobs()) if job.key == acquisition]
+
+
+def details_of(service: ServiceBench, job: Job) -> JobDetails:
+    """Return a job with its datasets and its history."""
+    with LedgerReader.open(service.state_dir) as reader:
+        details = reader.show_job(job.job_id)
+    assert details is not None
+    return details
 
 
 def states_of(service: ServiceBench, acquisition: str) -> list[str]:
@@ -114,8 +124,7 @@ def test_a_full_target_is_waited_for_without_counting_failures(living):
     await_state(living, "big", "waiting")
     (job,) = jobs_of(living, "big")
     assert "out_of_space" == job.error["error_code"]
-    with LedgerReader.open(living.state_dir) as reader:
-        assert 0 == count_failures(reader.show_job(job.job_id).events)
+    assert 0 == count_failures(details_of(living, job).events)
 
     (living.root / "full").unlink()
     living.ask("retry", job=job.job_id)
@@ -133,10 +142,25 @@ def test_a_change_after_publishing_becomes_a_second_version(living):
     await_state(living, "growing", "succeeded", "succeeded")
     assert b"1" == (living.target / "growing" / "data").read_bytes()
     assert b"12" == (living.target / "growing-r2" / "data").read_bytes()
-    with LedgerReader.open(living.state_dir) as reader:
-        first, second = (reader.show_job(job.job_id) for job in jobs_of(living, "growing"))
+    first, second = (details_of(living, job) for job in jobs_of(living, "growing"))
     assert ["superseded"] == [str(dataset.state) for dataset in first.datasets]
     assert ["published"] == [str(dataset.state) for dataset in second.datasets]
+
+
+def test_a_touched_acquisition_changes_nothing_but_the_mark(living):
+    """Same bytes under new dates: the content is compared, and nothing is converted again."""
+    acquisition = living.drop_acquisition("touched", {"1.tif": b"1"})
+    await_state(living, "touched", "succeeded")
+    published = (living.target / "touched" / "stackwatch.json").read_bytes()
+
+    (acquisition / "1.tif").touch()
+
+    living.wait_until(lambda: any(line["acquisition"] == "touched" and "reason" in line
+                                  for line in living.events("acquisition.settled")))  # fmt: skip
+    assert ["succeeded"] == states_of(living, "touched")
+    assert "published" == state_of(living, "touched")
+    assert published == (living.target / "touched" / "stackwatch.json").read_bytes()
+    assert not (living.target / "touched-r2").exists()
 
 
 def test_two_acquisitions_that_meet_in_one_name_are_not_both_published(living):
@@ -190,13 +214,14 @@ def test_commands_are_answered_and_bad_ones_refused(living):
     assert ("asked", "settled", "published") == (
         answer["acquisition"], answer["phase"], answer["state"],
     )  # fmt: skip
-    for command, values in [
+    mistakes: list[tuple[str, dict[str, Any]]] = [
         ("dance", {}),
         ("rescan", {"folder": "nowhere"}),
         ("explain", {"path": "/nowhere"}),
         ("retry", {"job": 10_000}),
         ("retry", {}),
-    ]:
+    ]
+    for command, values in mistakes:
         with pytest.raises(UsageError):
             living.ask(command, **values)
 

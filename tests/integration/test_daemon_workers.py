@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stackwatch.daemon.workers import FactReported, Order, Worker, WorkerEnded
+from stackwatch.daemon.workers import FactReported, Order, Worker, WorkerEnded, WorkerEvent
 from stackwatch.errors import (
     CancelledError,
     MissingSlicesError,
@@ -52,9 +52,9 @@ def start(tmp_path: Path):
             textwrap.dedent(body), "    "
         )
         script.write_text(
-            PREAMBLE + code + "\nsys.exit(serve(connect_to_daemon(sys.argv[1:]), convert))\n"
+            PREAMBLE + code + "\nsys.exit(serve(connect_to_daemon(sys.argv[1:]), convert, None))\n"
         )
-        inbox: queue.SimpleQueue = queue.SimpleQueue()
+        inbox: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
         request = ConvertRequest(tmp_path / "in", tmp_path / "out", staging_name="7-2")
         order = Order(JobId(7), 2, request, {"job_id": 7}, {})
         worker = Worker(order, inbox.put, (sys.executable, str(script)))
@@ -250,7 +250,7 @@ def test_a_worker_whose_daemon_was_killed_never_publishes(tmp_path):
                 journal.record(fact(request))
                 request.target.write_text("published")
                 return result()
-            sys.exit(serve(connect_to_daemon(sys.argv[1:]), convert))
+            sys.exit(serve(connect_to_daemon(sys.argv[1:]), convert, None))
             """
         )
     )
@@ -281,11 +281,11 @@ def test_without_the_kernels_help_the_end_of_the_socket_stops_a_worker(tmp_path)
                 except CancelledError:
                     request.target.write_text("refused")
                     raise
-            sys.exit(serve(Channel(socket.socket(fileno=int(sys.argv[1]))), convert))
+            sys.exit(serve(Channel(socket.socket(fileno=int(sys.argv[1]))), convert, None))
             """
         )
     )
-    inbox: queue.SimpleQueue = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
     order = Order(JobId(1), 1, ConvertRequest(tmp_path / "in", tmp_path / "out"), {}, {})
     worker = Worker(order, inbox.put, (sys.executable, str(script)))
 

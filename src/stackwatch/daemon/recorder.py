@@ -1,10 +1,13 @@
 """Carry out what reconciling asks for: facts and jobs into the ledger, a line into the log."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, assert_never
 
+from stackwatch.daemon.comparisons import Comparison, Comparisons
 from stackwatch.daemon.folders import WatchedFolder
+from stackwatch.daemon.history import History
 from stackwatch.daemon.naming import changed_after_publishing
+from stackwatch.daemon.workers import WorkerEvent
 from stackwatch.errors import StackwatchError, StillArrivingError, UnknownLayoutError
 from stackwatch.failpoints import reach
 from stackwatch.ledger.ledger import Ledger
@@ -26,13 +29,17 @@ from stackwatch.watch.reconcile import (
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
+Post = Callable[[WorkerEvent], None]
+Command = Sequence[str]
+
 
 class Recorder:
     """Writes the actions of `reconcile` into the ledger. Repeating one does no harm."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, history: History, post: Post, command: Command) -> None:
         self._ledger = ledger
         self._verbs = ledger.folders
+        self.comparisons = Comparisons(ledger, history, self.queue, post, command)
 
     def carry_out(
         self, folder: WatchedFolder, action: Action, facts: Mapping[str, AcquisitionFact]
@@ -47,11 +54,15 @@ class Recorder:
                 _log(name, sighting.key).info(event, files=sighting.files)
             case RecordIncomplete(sighting, vetoes):
                 self._record_incomplete(folder, sighting, vetoes)
-            case QueueGeneration(sighting, generation, _):
-                self._queue(folder, sighting, generation, facts.get(sighting.key))
+            case QueueGeneration(sighting, generation, supersedes):
+                fact = facts.get(sighting.key)
+                if fact is not None and fact.content_digest:
+                    # other names or sizes may be those of notes that no layer is made from
+                    self._compare(folder, sighting, fact, supersedes)
+                else:
+                    self.queue(folder, sighting, generation)
             case CompareDigest(sighting, generation, _):
-                # the worker reads the files anyway: its digest decides before it may publish
-                self._queue(folder, sighting, generation + 1, facts.get(sighting.key))
+                self._compare(folder, sighting, facts[sighting.key], generation)
             case Restore(sighting):
                 state = self._verbs.restore(name, sighting)
                 _log(name, sighting.key).info(Event.ACQUISITION_SETTLED, state=str(state))
@@ -63,19 +74,23 @@ class Recorder:
             case _:
                 assert_never(action)
 
-    def _queue(
-        self,
-        folder: WatchedFolder,
-        sighting: Sighting,
-        generation: int,
-        fact: AcquisitionFact | None,
+    def _compare(
+        self, folder: WatchedFolder, sighting: Sighting, fact: AcquisitionFact, generation: int
     ) -> None:
+        """Have the content compared with the published one, unless a person was asked already."""
+        if fact.state is AcquisitionState.PARKED and folder.settings.on_change == "park":
+            return
+        self.comparisons.ask(
+            Comparison(folder, fact.acquisition_id, sighting, generation, fact.content_digest)
+        )
+
+    def queue(self, folder: WatchedFolder, sighting: Sighting, generation: int) -> None:
         """Queue a new content, or park it where the settings ask for a person."""
+        fact = self._verbs.facts(folder.name).get(sighting.key)
         was_published = fact is not None and bool(fact.content_digest)
         if was_published and folder.settings.on_change == "park":
-            if fact is not None and fact.state is not AcquisitionState.PARKED:
-                error = changed_after_publishing(folder.settings, sighting.name)
-                self._park(folder.name, sighting, error)
+            error = changed_after_publishing(folder.settings, sighting.name)
+            self._park(folder.name, sighting, error)
             return
         job = self._ledger.jobs.queue(
             NewJob(

@@ -17,9 +17,11 @@ from typing import Any
 from stackwatch import __version__
 from stackwatch.clock import Clock, SystemClock
 from stackwatch.daemon.answers import Answers
+from stackwatch.daemon.comparisons import NO_JOB
 from stackwatch.daemon.control import ControlServer
 from stackwatch.daemon.conversions import Conversions
 from stackwatch.daemon.history import History
+from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.recovery import recover
 from stackwatch.daemon.scanner import ScanSaid
 from stackwatch.daemon.sdnotify import Notifier
@@ -146,7 +148,9 @@ class Service:
         self._load = reload
         self._notifier = Notifier()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._watching = Watching(ledger, clock, self._inbox.put, _Wake(self._inbox.put))
+        recorder = Recorder(ledger, history, self._inbox.put, worker_command)
+        self._comparisons = recorder.comparisons
+        self._watching = Watching(ledger, recorder, clock, self._inbox.put, _Wake(self._inbox.put))
         self._conversions = Conversions(
             settings, ledger, history, self._watching, clock, self._inbox.put, worker_command
         )
@@ -193,10 +197,11 @@ class Service:
     def _end(self) -> None:
         """Leave no child, no thread and no socket behind."""
         self._conversions.kill()
+        self._comparisons.kill()
         self._watching.close()
         self._control.close()
         deadline_s = self._clock.monotonic() + SCAN_END_S
-        while not (self._watching.is_closed and not self._conversions.running):
+        while not self._is_alone:
             left_s = deadline_s - self._clock.monotonic()
             try:
                 message = self._inbox.get(timeout=max(0.01, left_s))
@@ -204,11 +209,19 @@ class Service:
                 return  # a scan process that hangs in the kernel ends with its share
             self._bury(message)
 
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no child is left."""
+        is_working = self._conversions.running or self._comparisons.is_busy
+        return self._watching.is_closed and not is_working
+
     def _bury(self, message: Message) -> None:
         """Take the end of a child, and nothing else."""
         match message:
             case ScanSaid():
                 self._watching.discard(message)
+            case WorkerEnded(worker) if worker.order.task == "digest":
+                self._comparisons.discard(worker)
             case WorkerEnded(worker):
                 self._conversions.discard(worker)
             case Asked(_, reply):
@@ -233,8 +246,9 @@ class Service:
         match message:
             case ScanSaid():
                 self._watching.take(message)
-            case FactReported() | WorkerEnded():
-                self._conversions.take(message)
+            case FactReported(worker) | WorkerEnded(worker):
+                river = self._comparisons if worker.order.task == "digest" else self._conversions
+                river.take(message)
             case Asked():
                 self._answer(message)
             case Signalled(number):
@@ -246,6 +260,8 @@ class Service:
         now_s = self._clock.monotonic()
         self._watching.tick()
         self._conversions.tick()
+        if not self._is_stopping:
+            self._comparisons.tick()
         if now_s - self._beaten_s >= BEAT_INTERVAL_S:
             self._beaten_s = now_s
             self._ledger.beat()
@@ -258,7 +274,7 @@ class Service:
 
     def _recover_orphans(self) -> None:
         """Take up the jobs of a dead daemon's workers that took their time to die."""
-        ours = {running.job.job_id for running in self._conversions.running}
+        ours = {running.job.job_id for running in self._conversions.running} | {NO_JOB}
         self._has_orphans = recover(self._settings, self._ledger, self._history, ours)
 
     def _show_status(self) -> None:
@@ -300,6 +316,7 @@ class Service:
             self._is_stopping = True
             self._notifier.stopping("workers stop at the next slab")
             self._conversions.stop()
+            self._comparisons.kill()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         """Let the main thread answer. Called from callers' threads."""

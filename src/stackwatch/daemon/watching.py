@@ -43,6 +43,7 @@ class Watching:
     Parameters
     ----------
     ledger : Ledger
+    recorder : Recorder
     clock : Clock
     post : callable
         Takes `ScanSaid` from other threads; hand it to `take`.
@@ -53,12 +54,13 @@ class Watching:
     def __init__(
         self,
         ledger: Ledger,
+        recorder: Recorder,
         clock: Clock,
         post: Callable[[ScanSaid], None],
         wake: threading.Event,
     ) -> None:
         self._ledger = ledger
-        self._recorder = Recorder(ledger)
+        self._recorder = recorder
         self._clock = clock
         self._wake = wake
         self._hints = Hints(wake)

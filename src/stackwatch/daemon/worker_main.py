@@ -21,16 +21,19 @@ from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.pipeline.journal import Journal
 
 Convert = Callable[[ConvertRequest, Journal, threading.Event], ConvertResult]
+Digest = Callable[[ConvertRequest], str]
 
 
-def serve(channel: Channel, convert: Convert) -> int:
-    """Take one request from the daemon, convert, report, and return an exit code.
+def serve(channel: Channel, convert: Convert, digest: Digest) -> int:
+    """Take one request from the daemon, carry it out, report, and return an exit code.
 
     Parameters
     ----------
     channel : Channel
     convert : callable
         `pipeline.convert.convert_acquisition`, or a stand-in in tests.
+    digest : callable
+        `pipeline.compare.digest_acquisition`, or a stand-in in tests.
     """
     message = channel.receive()
     if message is None:
@@ -38,8 +41,13 @@ def serve(channel: Channel, convert: Convert) -> int:
     _configure_logs(message.get("logs", {}), message.get("bound", {}))
     journal = DaemonJournal(channel)
     journal.start()
-    reach("worker.started")
-    outcome = _convert(message["request"], journal, convert)
+    if message.get("task") == "digest":
+        outcome = _report(lambda request: {"content_digest": digest(request)}, message)
+    else:
+        reach("worker.started")
+        outcome = _report(
+            lambda request: convert(request, journal, journal.cancelled).as_record(), message
+        )
     journal.end()
     try:
         channel.send(outcome)
@@ -48,15 +56,17 @@ def serve(channel: Channel, convert: Convert) -> int:
     return 0
 
 
-def _convert(record: dict[str, Any], journal: DaemonJournal, convert: Convert) -> dict[str, Any]:
+def _report(
+    carry_out: Callable[[ConvertRequest], dict[str, Any]], message: dict[str, Any]
+) -> dict[str, Any]:
     """Return the result or the error as the last message of this worker."""
     try:
-        result = convert(load_record(ConvertRequest, record), journal, journal.cancelled)
+        result = carry_out(load_record(ConvertRequest, message["request"]))
     except StackwatchError as error:
         return {"kind": "error", "error": error.as_record()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon must hear of it
         return {"kind": "error", "error": _describe_unexpected(error).as_record()}
-    return {"kind": "result", "result": result.as_record()}
+    return {"kind": "result", "result": result}
 
 
 def _describe_unexpected(error: Exception) -> UnexpectedError:
@@ -94,9 +104,10 @@ def _configure_logs(logs: dict[str, Any], bound: dict[str, Any]) -> None:
 def main() -> int:
     """Serve one request of the daemon that started us."""
     channel = connect_to_daemon(sys.argv[1:])
+    from stackwatch.pipeline.compare import digest_acquisition
     from stackwatch.pipeline.convert import convert_acquisition
 
-    return serve(channel, convert_acquisition)
+    return serve(channel, convert_acquisition, digest_acquisition)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ with a result, an error, or nothing at all. Progress is kept beside it, only the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stackwatch.daemon.children import Child, ChildExit, module_command
 from stackwatch.daemon.wire import dump_record, load_record
@@ -33,6 +33,8 @@ class Order:
         Keys for every log line of the worker. JSON values.
     logs : dict
         `format`, `level` and `file` of the logs; empty to leave logging alone.
+    task : "convert" | "digest"
+        Convert and publish, or only return the content digest.
     """
 
     job_id: JobId
@@ -40,6 +42,7 @@ class Order:
     request: ConvertRequest
     bound: dict[str, Any]
     logs: dict[str, Any]
+    task: Literal["convert", "digest"] = "convert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ class Outcome:
     Attributes
     ----------
     result : dict or None
-        `ConvertResult.as_record()`, if it succeeded.
+        `ConvertResult.as_record()`, if it succeeded; of the task `digest` its key
+        `content_digest` alone.
     error : StackwatchError or None
         Why not, otherwise.
     exit : ChildExit
@@ -110,6 +114,7 @@ class Worker:
         self._child.send(
             {
                 "kind": "request",
+                "task": order.task,
                 "request": dump_record(order.request),
                 "bound": order.bound,
                 "logs": order.logs,

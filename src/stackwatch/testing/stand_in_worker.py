@@ -49,7 +49,7 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
         files = _list_files(request)
         _obey({path.name for path in files}, request.target.parent.parent, cancelled)
         data = b"".join(path.read_bytes() for path in files)
-        digest = hashlib.blake2b(data, digest_size=8).hexdigest()
+        content_digest = _digest(data)
         journal.progress(Progress("converting", 1, 1, len(data), 0))
         built = staging / request.target.name
         built.mkdir()
@@ -57,10 +57,10 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
         reach("convert.slab_written")
         reach("convert.engine_done")
         run_id = uuid.uuid4().hex
-        manifest = {"run_id": run_id, "content_digest": digest}
+        manifest = {"run_id": run_id, "content_digest": content_digest}
         (built / "stackwatch.json").write_text(json.dumps(manifest), encoding="utf-8")
         reach("verify.done")
-        fact = PublishFact("publishing", request.target, built, run_id, digest)
+        fact = PublishFact("publishing", request.target, built, run_id, content_digest)
         _publish(fact, journal, replaces=bool(request.replaces_run_id))
     finally:
         _remove(staging)
@@ -69,7 +69,16 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
     dataset = DatasetResult(
         request.target.name, request.target, (), size, ("settings",) * 3, len(data)
     )
-    return ConvertResult((dataset,), "stand-in", digest, len(data), len(data), 0.01, 1.0)
+    return ConvertResult((dataset,), "stand-in", content_digest, len(data), len(data), 0.01, 1.0)
+
+
+def digest(request: ConvertRequest) -> str:
+    """Return the digest that `convert` would report."""
+    return _digest(b"".join(path.read_bytes() for path in _list_files(request)))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _list_files(request: ConvertRequest) -> list[Path]:
@@ -120,4 +129,4 @@ def _remove(staging: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(connect_to_daemon(sys.argv[1:]), convert))
+    sys.exit(serve(connect_to_daemon(sys.argv[1:]), convert, digest))

@@ -1,0 +1,163 @@
+"""Compare the content of changed acquisitions with what was published, before a job is queued.
+
+Touching, copying back or adding a note changes the stat mark, not the voxels: then only the mark
+is updated. The reading happens in a worker, one at a time, beside the conversions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from stackwatch.daemon.folders import WatchedFolder
+from stackwatch.daemon.history import History
+from stackwatch.daemon.workers import WORKER_COMMAND, Order, Worker, WorkerEnded, WorkerEvent
+from stackwatch.errors import Disposition, StackwatchError
+from stackwatch.ledger.ledger import Ledger
+from stackwatch.logs import Event, logger
+from stackwatch.model.acquisition import show_path
+from stackwatch.model.facts import Sighting
+from stackwatch.model.job import AcquisitionId, JobId
+from stackwatch.pipeline.convert import ConvertRequest
+
+NO_JOB = JobId(0)
+MAX_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One changed acquisition, and the digest that was published."""
+
+    folder: WatchedFolder
+    acquisition_id: AcquisitionId
+    sighting: Sighting
+    generation: int
+    content_digest: str
+    tries: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Names the acquisition among all."""
+        return self.folder.name, self.sighting.key
+
+
+class Comparisons:
+    """The queue of comparisons. Used by the main thread alone.
+
+    Parameters
+    ----------
+    queue_job : callable
+        Queues the next generation: the content is another one.
+    post : callable
+        Takes the worker's events from other threads; hand its end to `take`.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        history: History,
+        queue_job: Callable[[WatchedFolder, Sighting, int], None],
+        post: Callable[[WorkerEvent], None],
+        command: Sequence[str] = WORKER_COMMAND,
+    ) -> None:
+        self._ledger = ledger
+        self._history = history
+        self._queue_job = queue_job
+        self._post = post
+        self._command = command
+        self._waiting: dict[tuple[str, str], Comparison] = {}
+        self._current: Comparison | None = None
+        self._worker: Worker | None = None
+        self._count = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker compares."""
+        return self._worker is not None
+
+    def ask(self, comparison: Comparison) -> None:
+        """Have an acquisition compared; asking again for the same look changes nothing."""
+        current = self._current
+        if current is not None and _is_same(current, comparison):
+            return
+        known = self._waiting.get(comparison.key)
+        if known is None or not _is_same(known, comparison):
+            self._waiting[comparison.key] = comparison
+
+    def tick(self) -> None:
+        """Start the next comparison if none runs."""
+        if self._worker is not None or not self._waiting:
+            return
+        self._current = self._waiting.pop(next(iter(self._waiting)))
+        try:
+            self._worker = Worker(self._order(self._current), self._post, self._command)
+        except OSError:
+            self._current = None  # the next scan asks again
+
+    def kill(self) -> None:
+        """Give up; the next scan after the next start asks again."""
+        self._waiting.clear()
+        if self._worker is not None:
+            self._worker.kill()
+
+    def take(self, event: WorkerEvent) -> None:
+        """Act upon the end of the worker."""
+        if not isinstance(event, WorkerEnded):
+            return
+        outcome = event.worker.outcome()
+        comparison, self._current, self._worker = self._current, None, None
+        assert comparison is not None
+        if not _is_current(comparison):
+            return  # it changed again meanwhile; when it lies still the next scan asks
+        if outcome.error is not None:
+            self._try_again(comparison, outcome.error)
+        elif (outcome.result or {}).get("content_digest") == comparison.content_digest:
+            self._keep(comparison)
+        else:
+            self._queue_job(comparison.folder, comparison.sighting, comparison.generation + 1)
+
+    def discard(self, worker: Worker) -> None:
+        """Bury a killed worker."""
+        worker.outcome()
+        self._current = self._worker = None
+
+    def _order(self, comparison: Comparison) -> Order:
+        folder, sighting = comparison.folder, comparison.sighting
+        published = [
+            dataset.path
+            for dataset in self._history.datasets_of(comparison.acquisition_id)
+            if dataset.generation == comparison.generation
+        ]
+        self._count += 1
+        source = folder.settings.path
+        request = ConvertRequest(
+            source=source / sighting.source if sighting.source else source,
+            target=published[-1] if published else folder.settings.target / "unpublished",
+            options=folder.settings.convert_options(),
+            members=sighting.members,
+            staging_name=f"{NO_JOB}-{self._count}",
+        )
+        return Order(NO_JOB, 0, request, {}, {}, task="digest")
+
+    def _keep(self, comparison: Comparison) -> None:
+        name, sighting = comparison.folder.name, comparison.sighting
+        state = self._ledger.folders.update_mark(name, sighting)
+        logger(folder=name, acquisition=show_path(sighting.key)).info(
+            Event.ACQUISITION_SETTLED, state=str(state), reason="its content is the same as before"
+        )
+
+    def _try_again(self, comparison: Comparison, error: StackwatchError) -> None:
+        """Ask again after a passing error; let a conversion tell what is wrong otherwise."""
+        if error.disposition is Disposition.PARK or comparison.tries + 1 >= MAX_TRIES:
+            self._queue_job(comparison.folder, comparison.sighting, comparison.generation + 1)
+        else:
+            self.ask(replace(comparison, tries=comparison.tries + 1))
+
+
+def _is_current(comparison: Comparison) -> bool:
+    """Tell whether the last scan still saw what was compared."""
+    state = comparison.folder.view.states.get(comparison.sighting.key)
+    return state is not None and state.stat_mark == comparison.sighting.stat_mark
+
+
+def _is_same(one: Comparison, other: Comparison) -> bool:
+    """Tell whether two comparisons are of the same look at the same acquisition."""
+    return one.key == other.key and one.sighting.stat_mark == other.sighting.stat_mark

@@ -1,0 +1,64 @@
+"""Tell whether an acquisition still has the content that was published, without converting it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stackwatch.model.acquisition import show_path
+from stackwatch.pipeline.convert import ConvertRequest
+from stackwatch.pipeline.manifest import combine_digests
+from stackwatch.pipeline.opening import open_acquisition, plan_acquisition
+from stackwatch.readers.book import SourceBook
+from stackwatch.stores.properties import MANIFEST_FILE
+from stackwatch.stores.publish import Staging
+
+
+def digest_acquisition(request: ConvertRequest) -> str:
+    """Return the content digest that a conversion of this request would report.
+
+    Parameters
+    ----------
+    request : ConvertRequest
+        As for a conversion; `target` may be the dataset that was published before. If that was
+        made from other files, nothing is read: its digest cannot be the same.
+
+    Returns
+    -------
+    str
+        Empty if the files to be read are not those of the published dataset.
+
+    Raises
+    ------
+    StackwatchError
+        As a conversion would raise while planning and reading.
+    """
+    staging = Staging(request.target, request.staging_name)
+    try:
+        with open_acquisition(
+            request.source, request.members, request.options, staging.path
+        ) as acquisition:
+            dataset = plan_acquisition(acquisition, request.options)
+            names = sorted({name for stack in dataset.stacks for name in stack.files})
+            known = _published_files(request.target)
+            if known is not None and known != {show_path(name) for name in names}:
+                return ""
+            book = SourceBook(acquisition.files, acquisition.entries)
+            try:
+                for name in names:
+                    with book.borrowed(name, keep=False):
+                        pass  # opened once, it is digested whole by `finish`
+                book.finish()
+                return combine_digests(book.file_digests())
+            finally:
+                book.close()
+    finally:
+        staging.remove()
+
+
+def _published_files(dataset: Path) -> set[str] | None:
+    """Return the files a published dataset was made from, None if it does not tell any more."""
+    try:
+        manifest: Any = json.loads((dataset / MANIFEST_FILE).read_bytes())
+        return set(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
