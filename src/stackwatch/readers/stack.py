@@ -117,7 +117,25 @@ class StackSource:
         size = (found.size_x, found.size_y)
         if found.pixels != expected or size != (self._size.x, self._size.y):
             raise self._mixed(opened.entry.path, found)
+        self._check_extent(opened.entry.path, found)
         opened.is_checked = True
+
+    def _check_extent(self, rel: str, found: ImageInfo) -> None:
+        """Make sure that a file holds no more planes than the plan reads, and no fewer."""
+        if self._plan.file_extent_tcz is None:
+            return
+        t, c, z = self._plan.file_extent_tcz
+        if (found.size_t, found.size_c) == (t, c) and found.size_z == (z or found.size_z):
+            return
+        raise MixedSlicesError(
+            f"“{show_path(rel)}” holds {found.size_t} timepoints, {found.size_c} channels and "
+            f"{found.size_z} slices, but the files beside it hold {t}, {c} and {z or 'others'}. "
+            "What it holds more would be lost. Replace it, or exclude it with `ignore`.",
+            hint="Replace the file that differs, or exclude it with `ignore`.",
+            path=show_path(rel),
+            found=[found.size_t, found.size_c, found.size_z],
+            expected=[t, c, z],
+        )
 
     def _mixed(self, rel: str, found: ImageInfo) -> MixedSlicesError:
         is_ = _describe(found.size_x, found.size_y, found.pixels)
