@@ -31,6 +31,7 @@ from stackwatch.pipeline.streams import (
     StackJob,
     Streamer,
     WrittenMags,
+    budget_bytes,
     choose_method,
     intensity_range,
     plan_jobs,
@@ -273,7 +274,7 @@ class _Conversion:
             )
             compared += compare_with_source(
                 self._root,
-                StagedStack(job.stack, layers),
+                StagedStack(job.stack, layers, budget_bytes(self._options) // 2),
                 open_source,
                 self._control,
                 self._run_id,

@@ -9,7 +9,7 @@ coarser mag is recomputed from the finer one.
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,20 @@ class ChunkRow:
 
 @dataclass(frozen=True, slots=True)
 class StagedStack:
-    """A stack and what was written for it."""
+    """A stack and what was written for it.
+
+    Attributes
+    ----------
+    stack : StackPlan
+    layers : tuple of (LayerPlan, tuple of MagGrid, Method)
+    held_bytes : int
+        How much memory slices that were read again may take, where rows cannot be read alone; one
+        slice is always held.
+    """
 
     stack: StackPlan
     layers: tuple[tuple[LayerPlan, tuple[MagGrid, ...], Method], ...]
+    held_bytes: int
 
 
 def plan_sample(
@@ -141,17 +151,21 @@ def compare_with_source(
         is_full=is_full,
     )
     reader = _SliceReader(staged, open_source, reads_rows=reads_rows, is_full=is_full, seed=seed)
-    compared = 0
-    for place in sample:
-        control.check()
-        compared += _compare_row(place, staged, stored, reader)
+    for (t, slab), places in groupby(sample, key=lambda place: (place.t, place.slab)):
+        rows = [place.row for place in places]
+        for zs in reader.rounds(slab):
+            control.check()
+            for row in rows:
+                _compare_row(ChunkRow(t, slab, row), zs, staged, stored, reader)
+    compared = len(sample) * -(-grid.size.x // grid.chunk.x) * len(stored)
     for layer, grids, method in staged.layers:
+        control.check()
         compared += _compare_mags(root, layer, grids, method, seed)
     return compared
 
 
 class _SliceReader:
-    """Reads slices of the source again, each one once."""
+    """Reads slices of the source again: whole ones as many at a time as fit, each one once."""
 
     def __init__(
         self,
@@ -168,32 +182,42 @@ class _SliceReader:
         self._is_full = is_full
         self._random = random.Random(seed)  # noqa: S311 - a sample, not a secret
         self._source: tuple[int, SliceSource] | None = None
-        self._slab: tuple[int, int] | None = None
-        self._whole: dict[int, list[NDArray[Any]]] = {}
-        self._chosen: list[int] = []
+        self._held: tuple[int, list[int]] | None = None
+        self._whole: list[list[NDArray[Any]]] = []
 
-    def slices(self, place: ChunkRow, rows: tuple[int, int]) -> Iterator[tuple[int, Any]]:
-        """Yield z and, for each layer, the rows of that slice."""
+    def rounds(self, slab: int) -> list[list[int]]:
+        """Return the z of the slices of a slab to compare, those together that fit into memory."""
         grid = self._staged.layers[0][1][0]
-        first = place.slab * grid.chunk.z
+        first = slab * grid.chunk.z
         depth = min(grid.chunk.z, grid.size.z - first)
-        if self._slab != (place.t, place.slab):
-            self._slab = (place.t, place.slab)
-            self._whole.clear()
-            self._chosen = self._choose(depth)
-        for z in range(first, first + depth):
-            if self._reads_rows:
-                yield z, self._read(place.t, z, rows)
-            elif z - first in self._chosen:
-                if z not in self._whole:
-                    self._whole[z] = self._read(place.t, z, (0, grid.size.y))
-                yield z, [plane[rows[0] : rows[1]] for plane in self._whole[z]]
+        if self._reads_rows:
+            return [list(range(first, first + depth))]
+        chosen = [first + z for z in self._choose(depth)]
+        layer = self._staged.layers[0][0]
+        plane = grid.size.x * grid.size.y * layer.voxel_type.bytes_per_voxel
+        most = max(1, self._staged.held_bytes // (plane * len(self._staged.layers)))
+        return [chosen[start : start + most] for start in range(0, len(chosen), most)]
+
+    def slices(
+        self, t: int, zs: list[int], rows: tuple[int, int]
+    ) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+        """Yield z and, for each layer, the rows of that slice."""
+        if self._reads_rows:
+            yield from ((z, self._read(t, z, rows)) for z in zs)
+            return
+        if self._held != (t, zs):
+            height = self._staged.layers[0][0].size.y
+            self._whole = []  # let go of the old ones first
+            self._whole = [self._read(t, z, (0, height)) for z in zs]
+            self._held = (t, zs)
+        for z, planes in zip(zs, self._whole, strict=True):
+            yield z, [plane[rows[0] : rows[1]] for plane in planes]
 
     def _choose(self, depth: int) -> list[int]:
         if self._is_full or depth <= SLICES_PER_SLAB:
             return list(range(depth))
         between = self._random.sample(range(1, depth - 1), SLICES_PER_SLAB - 2)
-        return [0, depth - 1, *between]
+        return sorted([0, depth - 1, *between])
 
     def _read(self, t: int, z: int, rows: tuple[int, int]) -> list[NDArray[Any]]:
         if self._source is None or self._source[0] != t:
@@ -209,31 +233,36 @@ class _SliceReader:
 
 
 def _compare_row(
-    place: ChunkRow, staged: StagedStack, stored: list[StoredMag], reader: _SliceReader
-) -> int:
+    place: ChunkRow,
+    zs: list[int],
+    staged: StagedStack,
+    stored: list[StoredMag],
+    reader: _SliceReader,
+) -> None:
     grid = staged.layers[0][1][0]
     top = place.row * grid.chunk.y
     rows = (top, min(top + grid.chunk.y, grid.size.y))
     first = place.slab * grid.chunk.z
     slabs = [mag.read(place.t, slice(first, first + grid.chunk.z), slice(*rows)) for mag in stored]
-    for z, planes in reader.slices(place, rows):
+    for z, planes in reader.slices(place.t, zs, rows):
         for (layer, _, _), slab, plane in zip(staged.layers, slabs, planes, strict=True):
             if not _same(slab[z - first], plane):
-                raise _differs(
-                    layer, grid.mag, place.t, z, _first_difference(slab[z - first], plane, top)
-                )
-    return -(-grid.size.x // grid.chunk.x) * len(stored)
+                y, x = _first_difference(slab[z - first], plane)
+                raise _differs(layer, grid.mag, place.t, z, (top + y, x))
+
+
+def _bits(voxels: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(voxels).view(f"u{voxels.dtype.itemsize}")
 
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Compare bit by bit: NaN equals NaN, and 0 is not -0."""
-    bits = f"u{a.dtype.itemsize}"
-    return np.array_equal(np.ascontiguousarray(a).view(bits), np.ascontiguousarray(b).view(bits))
+    return np.array_equal(_bits(a), _bits(b))
 
 
-def _first_difference(a: NDArray[Any], b: NDArray[Any], top: int) -> tuple[int, int]:
-    y, x = (int(index[0]) for index in np.nonzero(a != b)[:2])
-    return top + y, x
+def _first_difference(a: NDArray[Any], b: NDArray[Any]) -> tuple[int, int]:
+    y, x = np.argwhere(_bits(a) != _bits(b))[0, :2].tolist()
+    return y, x
 
 
 def _differs(layer: LayerPlan, mag: Mag, t: int, z: int, yx: tuple[int, int]) -> VerificationError:
@@ -271,7 +300,9 @@ def _compare_mags(
         shape = reduced_shape(block.shape[:3], factor) + block.shape[3:]
         expected = np.empty(shape, block.dtype)
         downsample_into(block, factor, method, expected)
-        if not _same(coarser.read(t, z, y, x), expected):
+        # by value: of 0 and -0, which is the smaller one depends on how the loop was vectorised
+        is_float = expected.dtype.kind == "f"
+        if not np.array_equal(coarser.read(t, z, y, x), expected, equal_nan=is_float):
             raise _differs(layer, grid.mag, t, z.start, (y.start, x.start))
         finer = coarser
     return len(grids) - 1

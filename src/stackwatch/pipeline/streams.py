@@ -119,7 +119,7 @@ def _plan_job(
             decode_bytes=decode_bytes,
             can_read_rows=stack.can_read_rows and stack.treatment.orientation == 1,
             threads=resources.threads or usable_cpus(),
-            budget_bytes=int((resources.memory_gib or default_memory_gib()) * GIB),
+            budget_bytes=budget_bytes(options),
         )
     )
     return StackJob(stack, mags, plan, plan_later_passes(plan, layer, options))
@@ -150,13 +150,18 @@ def plan_later_passes(
                 decode_bytes=STORED_COPIES * slab_bytes,
                 can_read_rows=True,
                 threads=resources.threads or usable_cpus(),
-                budget_bytes=int((resources.memory_gib or default_memory_gib()) * GIB),
+                budget_bytes=budget_bytes(options),
                 slab_depth=last.chunk.z,
                 read_threads=1,
             )
         )
         passes.append(plan)
     return tuple(passes)
+
+
+def budget_bytes(options: ConvertOptions) -> int:
+    """Return the memory that a conversion may use, in bytes."""
+    return int((options.resources.memory_gib or default_memory_gib()) * GIB)
 
 
 def choose_method(category: Category, options: ConvertOptions) -> Method:
