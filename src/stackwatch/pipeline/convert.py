@@ -23,7 +23,12 @@ from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, StackPlan
 from stackwatch.model.result import ConvertResult, DatasetResult, LayerResult, Progress
 from stackwatch.pipeline.journal import Journal, PublishFact
-from stackwatch.pipeline.manifest import check_manifest, combine_digests, manifest_document
+from stackwatch.pipeline.manifest import (
+    check_manifest,
+    combine_digests,
+    ensure_replaceable,
+    manifest_document,
+)
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
 from stackwatch.pipeline.sampling import StagedStack, compare_with_source
 from stackwatch.pipeline.stored import StoredMag
@@ -49,7 +54,6 @@ from stackwatch.stores.properties import (
 )
 from stackwatch.stores.publish import (
     Staging,
-    ensure_absent,
     ensure_room,
     publish,
     sync_tree,
@@ -116,8 +120,7 @@ def convert_acquisition(
         Any of them; nothing is left in the target but datasets published before.
     """
     keep_freed_memory()
-    if not request.replaces_run_id:
-        ensure_absent(request.target)
+    ensure_replaceable(request.target, request.replaces_run_id)
     if not request.staging_name:
         with write_errors(request.target.parent):
             request.target.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +175,8 @@ class _Conversion:
             return StackSource(book, stack, t)
 
         jobs = plan_jobs(dataset, self._options, lambda stack: open_source(stack, 0).decode_bytes)
-        ensure_room(self._staging, estimate_bytes(dataset))
+        spool_bytes = max((job.spool_bytes for job in jobs), default=0)
+        ensure_room(self._staging, estimate_bytes(dataset) + spool_bytes)
         failpoints.reach("convert.planned")
         with write_errors(self._staging):
             self._root.mkdir()
@@ -216,7 +220,7 @@ class _Conversion:
 
     @property
     def _dataset_name(self) -> str:
-        return self._options.dataset_name or self._request.target.name
+        return self._options.dataset_name or show_path(self._request.target.name)
 
     def _stream(
         self, acquisition: OpenAcquisition, jobs: tuple[StackJob, ...], streamer: Streamer
@@ -292,6 +296,7 @@ class _Conversion:
             fact = PublishFact(stage, target, self._root, self._run_id, content_digest)
             self._journal.record(fact)
             if stage == "publishing":
+                ensure_replaceable(target, self._request.replaces_run_id)
                 publish(self._root, target, replace=bool(self._request.replaces_run_id))
 
     def _result(

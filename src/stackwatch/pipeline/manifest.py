@@ -11,10 +11,11 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from stackwatch.errors import VerificationError
+from stackwatch.errors import TargetExistsError, VerificationError
 from stackwatch.model.acquisition import show_path
 from stackwatch.stores.properties import MANIFEST_FILE
 from stackwatch.stores.protocol import ShardRecord
+from stackwatch.stores.publish import ensure_absent
 
 READ_BYTES = 8 * 1024 * 1024
 EMPTY = 0xFFFF_FFFF_FFFF_FFFF
@@ -97,6 +98,37 @@ def load_manifest(dataset: Path) -> tuple[dict[str, Any], tuple[ShardRecord, ...
             path=show_path(path),
         ) from error
     return document, shards
+
+
+def ensure_replaceable(target: Path, run_id: str) -> None:
+    """Refuse a target where something stands that the run `run_id` did not write.
+
+    Parameters
+    ----------
+    target : Path
+    run_id : str
+        The run whose dataset may be replaced; empty if nothing may stand there.
+
+    Raises
+    ------
+    TargetExistsError
+        The caller parks the job; nothing was touched.
+    """
+    if not run_id:
+        ensure_absent(target)
+    if not os.path.lexists(target):
+        return
+    try:
+        found = load_manifest(target)[0].get("run_id")
+    except VerificationError:
+        found = None
+    if found != run_id:
+        raise TargetExistsError(
+            f"“{show_path(target)}” is to be replaced, but it is not the dataset that was "
+            "published there before. Nothing was touched. Remove or rename it.",
+            hint="Remove or rename it.",
+            path=show_path(target),
+        )
 
 
 def check_manifest(root: Path, shards: Iterable[ShardRecord], *, reads_all: bool) -> ManifestCheck:

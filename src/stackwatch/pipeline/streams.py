@@ -58,6 +58,13 @@ class StackJob:
         planes = sum(len(planes) for planes in self.stack.planes_tz)
         return planes * (len(self.plan.swaths) + (1 if self.plan.spool else 0))
 
+    @property
+    def spool_bytes(self) -> int:
+        """How much room the raw file of one timepoint takes."""
+        layers = self.stack.layers
+        raw = layers[0].size.volume * layers[0].voxel_type.bytes_per_voxel * len(layers)
+        return raw if self.plan.spool else 0
+
 
 @dataclass(slots=True)
 class WrittenMags:
