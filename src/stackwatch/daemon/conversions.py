@@ -159,7 +159,11 @@ class Conversions:
                 raise CancelledError("The daemon stops; the job stays in the queue.")
             sighting = _same_content(job, looked)
             folder = self.settings.folder_named(job.folder)
-            assert folder is not None  # a folder outside the settings has no sighting
+            if folder is None:
+                raise StillArrivingError(
+                    f"Folder “{job.folder}” is not in the settings any more.",
+                    hint="Put it back into the settings to convert what lies in it.",
+                )
             request = self._plan_request(job, folder, sighting)
             running.worker = self._start_worker(job, request)
         except StackwatchError as error:

@@ -121,13 +121,7 @@ class Scanner:
         )
 
     def order(self, order: ScanOrder) -> None:
-        """Have a folder scanned; `take` returns its `ScanDone` later.
-
-        Raises
-        ------
-        OSError
-            The scan process cannot be started.
-        """
+        """Have a folder scanned; `take` returns its `ScanDone` later."""
         name = choose_lane(order)
         lane = self._lanes.setdefault(name, Lane(name))
         lane.waiting.append(order)
@@ -152,6 +146,7 @@ class Scanner:
         """Kill scans beyond their deadline and return their folders as unavailable."""
         expired = []
         for lane in self._lanes.values():
+            self._advance(lane)  # a process that could not be started is tried again
             if lane.child is None or lane.deadline_at > self._clock.monotonic():
                 continue
             if lane.is_killed:
@@ -191,10 +186,13 @@ class Scanner:
         if lane.current is not None or lane.is_killed or not lane.waiting:
             return
         if lane.child is None:
-            lane.child = Child(
-                self._command,
-                lambda child, message: self._post(ScanSaid(lane, child, message)),
-            )
+            try:
+                lane.child = Child(
+                    self._command,
+                    lambda child, message: self._post(ScanSaid(lane, child, message)),
+                )
+            except OSError:
+                return  # short of memory or processes; `expire` tries again
         lane.current = lane.waiting.popleft()
         lane.deadline_at = self._clock.monotonic() + self._deadline_s
         lane.child.send(_dump_order(lane.current))

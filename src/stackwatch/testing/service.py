@@ -63,7 +63,7 @@ class ServiceBench:
     def write_config(self, folder: str = "", daemon: str = "") -> None:
         """Write the configuration anew."""
         self.config.write_text(
-            f'[daemon]\nstate_dir = "{self.state_dir}"\nthreads = 1\nmemory_gib = 0.5\n{daemon}\n'
+            f'[daemon]\nstate_dir = "{self.state_dir}"\nmemory_gib = 0.5\n{daemon}\n'
             f'[[folder]]\nname = "em"\npath = "{self.drop}"\ntarget = "{self.target}"\n'
             f"quiet_gap_s = 0.2\nvoxel_size_nm = [1, 1, 1]\n{folder}\n",
             encoding="utf-8",

@@ -69,7 +69,15 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
     dataset = DatasetResult(
         request.target.name, request.target, (), size, ("settings",) * 3, len(data)
     )
-    return ConvertResult((dataset,), "stand-in", content_digest, len(data), len(data), 0.01, 1.0)
+    return ConvertResult(
+        (dataset,), _show_share(request), content_digest, len(data), len(data), 0.01, 1.0
+    )
+
+
+def _show_share(request: ConvertRequest) -> str:
+    """Return the job's share of the machine, in the place of the layout."""
+    share = request.options.resources
+    return f"{share.memory_gib} GiB, {share.threads} threads"
 
 
 def digest(request: ConvertRequest) -> str:
