@@ -12,7 +12,7 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import AcquisitionFact, Sighting
 from stackwatch.model.job import AcquisitionId, AcquisitionState, FolderState, JobState
 
-_STATE_OF_JOB = {
+STATE_OF_JOB = {
     JobState.QUEUED: AcquisitionState.QUEUED,
     JobState.CLAIMED: AcquisitionState.CONVERTING,
     JobState.WAITING: AcquisitionState.WAITING,
@@ -271,7 +271,7 @@ class FolderVerbs:
             self._book.move_job(job, JobState.QUEUED, "job.queued")
             self._book.rows("job_retried", job_id=job["id"], now_us=self._book.now_us())
             return AcquisitionState.QUEUED
-        return _STATE_OF_JOB[JobState(job["state"])]
+        return STATE_OF_JOB[JobState(job["state"])]
 
 
 def end_job(

@@ -14,18 +14,18 @@ from stackwatch.errors import (
     WorkerKilledError,
 )
 from stackwatch.ledger.book import Book
-from stackwatch.ledger.folders import end_job
+from stackwatch.ledger.folders import STATE_OF_JOB, end_job
 from stackwatch.ledger.records import Job, dump_json
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import AcquisitionState, DatasetState, JobId, JobState, NewJob
-
-_ARRIVING = (AcquisitionState.SETTLING, AcquisitionState.INCOMPLETE)
 
 
 class JobVerbs:
     """What is done with jobs. Every verb is one transaction and returns the job as it then is.
 
-    Verbs that move a claimed job raise IllegalTransitionError if it is not claimed any more.
+    Verbs that move a claimed job raise IllegalTransitionError if it is not claimed any more. One
+    that would put a job of an older generation back, or aside, ends it as `failed` instead: a
+    newer content took its place.
     """
 
     def __init__(self, book: Book) -> None:
@@ -239,16 +239,22 @@ class JobVerbs:
     ) -> Job:
         with self._book.transaction():
             row = self._job(job_id)
+            if row["generation"] != row["newest_generation"]:
+                to, event, not_before_us = JobState.FAILED, "job.superseded", 0
             end_job(self._book, row, to, event, error, not_before_us=not_before_us)
             self._follow(row, follow, f"acquisition.{follow}")
             return Job.from_row(self._job(job_id))
 
     def _follow(self, job: sqlite3.Row, to: AcquisitionState, event: str) -> None:
-        """Let generation and acquisition follow their job, unless something newer is going on."""
+        """Let generation and acquisition follow their job, unless something newer is going on.
+
+        An acquisition whose state is not the one its job had before is arriving, was ignored, or
+        was parked by a verdict of its own: the job does not speak for it any more.
+        """
         if job["generation"] != job["newest_generation"]:
             return
         self._book.rows("generation_state", generation_id=job["generation_id"], state=to)
-        if AcquisitionState(job["acquisition_state"]) not in _ARRIVING:
+        if job["acquisition_state"] == STATE_OF_JOB.get(JobState(job["state"])):
             self._book.move_acquisition(job["acquisition_id"], to, event)
 
     def _queue_again(self, row: sqlite3.Row) -> None:

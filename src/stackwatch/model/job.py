@@ -94,8 +94,9 @@ ACQUISITION_TRANSITIONS: dict[AcquisitionState, frozenset[AcquisitionState]] = {
     | {AcquisitionState.QUEUED, AcquisitionState.CONVERTING, AcquisitionState.PARKED},
     AcquisitionState.SUPERSEDED: frozenset(),
 }
-"""An acquisition follows its newest job, except while it is arriving: then only a scan may say
-that it lies still again. `superseded` is a word for one of its generations."""
+"""An acquisition follows its newest job, except while it is arriving or a verdict of its own
+parked it: then only a scan may say that it lies still again. `superseded` is a word for one of
+its generations."""
 
 DATASET_TRANSITIONS: dict[DatasetState, frozenset[DatasetState]] = {
     DatasetState.PUBLISHING: frozenset(

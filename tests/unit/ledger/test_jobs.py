@@ -269,6 +269,33 @@ def test_changed_while_converting(ledger, queue, sight):
     assert ledger.jobs.claim() is None
 
 
+def test_a_verdict_of_its_own_outlives_the_older_job(ledger, queue, publish, sight):
+    """An acquisition that was parked while a worker was busy stays parked when that is done."""
+    queue()
+    job = ledger.jobs.claim()
+    ledger.folders.record_settling("em", sight(mark="m2"))
+    ledger.folders.park("em", sight(mark="m2"), MissingMetadataError())
+    publish(job)
+    done = ledger.jobs.succeed(job.job_id)
+
+    assert (JobState.SUCCEEDED, STATES.PARKED) == (done.state, acquisition_state(ledger))
+
+
+@pytest.mark.parametrize("end", ["requeue", "park", "release"])
+def test_an_older_generation_is_never_put_back(ledger, queue, end):
+    """A worker of an older content that gives up ends its job: the newer one is claimed next."""
+    queue()
+    job = ledger.jobs.claim()
+    newer = queue(generation=2, mark="m2")
+    error = () if end == "release" else (CorruptSliceError(),)
+    ended = getattr(ledger.jobs, end)(job.job_id, *error)
+    then = ledger.jobs.claim()
+
+    assert JobState.FAILED is ended.state
+    assert then is not None
+    assert newer.job_id == then.job_id
+
+
 def test_unknown_job(ledger):
     """A job that is not there is an error of its own."""
     with pytest.raises(LedgerError):
