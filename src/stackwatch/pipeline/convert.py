@@ -192,7 +192,8 @@ class _Conversion:
         )
         try:
             written = self._stream(acquisition, jobs, streamer)
-            store.wait()
+            with write_errors(self._staging):
+                store.wait()
         except BaseException:
             store.abort()
             raise

@@ -7,6 +7,7 @@ coarser mag is recomputed from the finer one.
 """
 
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -243,12 +244,39 @@ def _compare_row(
     top = place.row * grid.chunk.y
     rows = (top, min(top + grid.chunk.y, grid.size.y))
     first = place.slab * grid.chunk.z
-    slabs = [mag.read(place.t, slice(first, first + grid.chunk.z), slice(*rows)) for mag in stored]
+    z_part = slice(first, first + grid.chunk.z)
+    slabs = [
+        _read_back(mag, layer, grid.mag, (place.t, z_part, slice(*rows), slice(None)))
+        for mag, (layer, _, _) in zip(stored, staged.layers, strict=True)
+    ]
     for z, planes in reader.slices(place.t, zs, rows):
         for (layer, _, _), slab, plane in zip(staged.layers, slabs, planes, strict=True):
             if not _same(slab[z - first], plane):
                 y, x = _first_difference(slab[z - first], plane)
                 raise _differs(layer, grid.mag, place.t, z, (top + y, x))
+
+
+def _read_back(
+    stored: StoredMag, layer: LayerPlan, mag: Mag, part: tuple[int, slice, slice, slice]
+) -> NDArray[Any]:
+    """Read a part of a mag; what its decoders cannot read is not what was written."""
+    try:
+        return stored.read(*part)
+    except (RuntimeError, ValueError, OSError, zlib.error) as error:
+        t, z, y, x = part
+        raise VerificationError(
+            f"Layer “{layer.name}”, mag {mag}, timepoint {t}: what was written cannot be read back "
+            f"near x {x.start or 0}, y {y.start}, z {z.start} ({error}). Nothing was published; "
+            "the conversion is tried again. If it happens again, look at the disks and the memory "
+            "of this machine.",
+            hint="Look at the disks and the memory of this machine.",
+            layer=layer.name,
+            mag=str(mag),
+            t=t,
+            z=z.start,
+            y=y.start,
+            x=x.start or 0,
+        ) from error
 
 
 def _bits(voxels: NDArray[Any]) -> NDArray[Any]:
@@ -295,14 +323,15 @@ def _compare_mags(
             slice(number * edge, min((number + 1) * edge, size))
             for number, edge, size in zip(place, grid.chunk, grid.size, strict=True)
         )
-        block = finer.read(t, _scaled(z, factor.z), _scaled(y, factor.y), _scaled(x, factor.x))
-        block = np.ascontiguousarray(block)
+        part = (t, _scaled(z, factor.z), _scaled(y, factor.y), _scaled(x, factor.x))
+        block = np.ascontiguousarray(_read_back(finer, layer, previous.mag, part))
         shape = reduced_shape(block.shape[:3], factor) + block.shape[3:]
         expected = np.empty(shape, block.dtype)
         downsample_into(block, factor, method, expected)
         # by value: of 0 and -0, which is the smaller one depends on how the loop was vectorised
         is_float = expected.dtype.kind == "f"
-        if not np.array_equal(coarser.read(t, z, y, x), expected, equal_nan=is_float):
+        found = _read_back(coarser, layer, grid.mag, (t, z, y, x))
+        if not np.array_equal(found, expected, equal_nan=is_float):
             raise _differs(layer, grid.mag, t, z.start, (y.start, x.start))
         finer = coarser
     return len(grids) - 1

@@ -43,7 +43,7 @@ class Staging:
     def __init__(self, target: Path, name: str) -> None:
         self.path = target.parent / STAGING_FOLDER / name
         with write_errors(target.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(exist_ok=True)  # no parents: the share may not be mounted
             if self.path.exists():
                 self._clear()
             self.path.mkdir()
