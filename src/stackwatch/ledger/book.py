@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from stackwatch.clock import Clock
 from stackwatch.errors import IllegalTransitionError, LedgerError
-from stackwatch.ledger.records import dump_json
+from stackwatch.ledger.columns import dump_json
 from stackwatch.ledger.statements import load_statements
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import (

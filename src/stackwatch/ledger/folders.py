@@ -7,7 +7,7 @@ from typing import Any
 
 from stackwatch.errors import LedgerError, StackwatchError, VanishedError
 from stackwatch.ledger.book import Book
-from stackwatch.ledger.records import dump_json, parse_json
+from stackwatch.ledger.columns import dump_json, parse_json
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import AcquisitionFact, Sighting
 from stackwatch.model.job import AcquisitionId, AcquisitionState, FolderState, JobState

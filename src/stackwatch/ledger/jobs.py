@@ -14,8 +14,9 @@ from stackwatch.errors import (
     WorkerKilledError,
 )
 from stackwatch.ledger.book import Book
+from stackwatch.ledger.columns import dump_json
 from stackwatch.ledger.folders import STATE_OF_JOB, end_job
-from stackwatch.ledger.records import Job, dump_json
+from stackwatch.ledger.records import Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import AcquisitionState, DatasetState, JobId, JobState, NewJob
 

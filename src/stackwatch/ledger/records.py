@@ -1,12 +1,12 @@
 """What the ledger tells: frozen records, each with its JSON form."""
 
-import json
 import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stackwatch.ledger.columns import error_values, parse_json, parse_path
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import AcquisitionKind
 from stackwatch.model.job import (
@@ -109,8 +109,8 @@ class FolderRecord:
         """Build the record from a row of `folders`."""
         return cls(
             name=row["name"],
-            path=_path(row["path"]),
-            target=_path(row["target"]),
+            path=parse_path(row["path"]),
+            target=parse_path(row["target"]),
             state=FolderState(row["state"]),
             reason=row["reason"],
             mount=parse_json(row["mount"]),
@@ -186,7 +186,7 @@ class AcquisitionRecord:
             "generation": self.generation,
             "files": self.files,
             "total_bytes": self.total_bytes,
-            **_error_values(self.error),
+            **error_values(self.error),
             "seen_at_us": self.seen_at_us,
             "changed_at_us": self.changed_at_us,
             "vanished_at_us": self.vanished_at_us,
@@ -252,8 +252,8 @@ class Job:
             job_id=JobId(row["id"]),
             acquisition_id=AcquisitionId(row["acquisition_id"]),
             folder=row["folder"],
-            folder_path=_path(row["folder_path"]),
-            target=_path(row["target"]),
+            folder_path=parse_path(row["folder_path"]),
+            target=parse_path(row["target"]),
             key=os.fsdecode(row["key"]),
             name=os.fsdecode(row["name"]),
             kind=AcquisitionKind(row["kind"]),
@@ -291,7 +291,7 @@ class Job:
             "state": str(self.state),
             "attempt": self.attempt,
             "worker_pid": self.worker_pid,
-            **_error_values(self.error),
+            **error_values(self.error),
             "progress": self.progress,
             "result": self.result,
             "not_before_us": self.not_before_us or None,
@@ -333,8 +333,8 @@ class DatasetRecord:
             generation=row["generation"],
             state=DatasetState(row["state"]),
             name=row["name"],
-            path=_path(row["path"]),
-            staging_path=_path(row["staging_path"]),
+            path=parse_path(row["path"]),
+            staging_path=parse_path(row["staging_path"]),
             run_id=row["run_id"],
             content_digest=row["content_digest"],
             total_bytes=row["total_bytes"],
@@ -387,27 +387,3 @@ class EventRecord:
             "state_to": self.state_to or None,
             "facts": self.facts,
         }
-
-
-def parse_json(text: str) -> dict[str, Any] | None:
-    """Return a column of JSON as values, None for an empty one."""
-    if not text:
-        return None
-    values = json.loads(text)
-    assert isinstance(values, dict)
-    return values
-
-
-def dump_json(values: dict[str, Any] | None) -> str:
-    """Return values as the text of a column, pure ASCII; empty for None."""
-    return "" if values is None else json.dumps(values, separators=(",", ":"))
-
-
-def _path(column: bytes) -> Path:
-    return Path(os.fsdecode(column))
-
-
-def _error_values(error: dict[str, Any] | None) -> dict[str, Any]:
-    """Return an error's parts under the keys that every JSON answer uses."""
-    error = error or {}
-    return {key: error.get(key) for key in ("error_code", "message", "hint")}
