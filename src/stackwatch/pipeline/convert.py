@@ -350,10 +350,14 @@ def estimate_bytes(dataset: DatasetPlan) -> int:
 
 
 def peak_mib() -> float:
-    """Return the largest memory this process ever held, in mebibytes."""
-    import resource
+    """Return the largest memory this process ever held, in mebibytes.
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    Not from `getrusage`: its figure begins with the memory of the process that started this one.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _layer_result(layer: WrittenLayer) -> LayerResult:
