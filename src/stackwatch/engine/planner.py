@@ -18,9 +18,8 @@ BASE_BYTES = 110 * MIB
 """The interpreter with its libraries, measured."""
 THREAD_BYTES = 10 * MIB
 """What one encoding thread holds: a block as chunks, their encoded bytes, pieces of a mag."""
-BLOCK_ROWS = 64
 BLOCK_COPIES = 4
-"""Where chunks are so large that one row of them is more than that: how often it is held."""
+"""Where a single chunk is more than that: how often it is held."""
 MAX_SHARD = 4096
 
 
@@ -171,8 +170,7 @@ def _peak_bytes(request: StreamRequest, rows: int, buffers: int, threads: int) -
 
 
 def _thread_bytes(request: StreamRequest) -> int:
-    rows = max(BLOCK_ROWS, request.chunk)
-    smallest_block = rows * request.chunk * _slab_depth(request) * request.bytes_per_voxel
+    smallest_block = request.chunk**2 * _slab_depth(request) * request.bytes_per_voxel
     return max(THREAD_BYTES, BLOCK_COPIES * smallest_block)
 
 

@@ -21,8 +21,6 @@ from stackwatch.stores.protocol import Block, MagGrid, ShardRecord
 from stackwatch.stores.shards import Flusher, ShardFile
 from stackwatch.stores.zarr3_metadata import write_array
 
-BLOCK_ROWS = 64
-"""Rows of a block, where the shard allows: two rows of chunks make one row of the next mag."""
 FRAME_BYTES = 128
 EMPTY_RATIO = 64
 """Every codec shrinks zeros by more than this, but for the frame it puts around them: a chunk that
@@ -225,13 +223,19 @@ class Zarr3MagWriter:
 
 
 def _block_shape(grid: MagGrid, bytes_per_voxel: int) -> tuple[int, int]:
-    """Return rows and columns of a block: multiples of the chunk, within a shard."""
-    rows = max(BLOCK_ROWS, grid.chunk.y)
-    if grid.shard.y % rows and grid.shard.y < grid.size.y:
-        rows = grid.chunk.y
+    """Return rows and columns of a block: multiples of the chunk, within a shard.
+
+    Wide before high: the longer the rows, the quicker they are halved.
+    """
+    rows = grid.chunk.y
     column_bytes = rows * grid.chunk.z * bytes_per_voxel
     columns = max(grid.chunk.x, BLOCK_BYTES // column_bytes // grid.chunk.x * grid.chunk.x)
-    return rows, min(columns, grid.shard.x)
+    columns = min(columns, grid.shard.x)
+    while 2 * rows // grid.chunk.y * column_bytes * columns <= BLOCK_BYTES:
+        if grid.shard.y % (2 * rows):
+            break
+        rows *= 2
+    return rows, columns
 
 
 def cut_chunks(
