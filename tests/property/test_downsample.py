@@ -5,7 +5,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,6 +16,7 @@ from stackwatch.model.geometry import Vec3
 
 METHODS = get_args(Method)
 INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
+HALF = settings(max_examples=settings().max_examples // 2)
 sizes = st.integers(1, 7)
 factors = st.builds(Vec3, *[st.sampled_from([1, 2, 4])] * 3).filter(lambda f: max(f) > 1)
 
@@ -68,6 +69,7 @@ def test_integers_equal_the_reference(method: Method, volume: NDArray[Any], fact
 
 
 @pytest.mark.parametrize("method", METHODS)
+@HALF
 @given(volume=float_volumes(finite=True), factor=factors)
 def test_finite_floats_equal_the_reference(
     method: Method, volume: NDArray[Any], factor: Vec3
@@ -79,6 +81,7 @@ def test_finite_floats_equal_the_reference(
 
 
 @pytest.mark.parametrize("method", ["median", "mode", "nearest", "min", "max"])
+@HALF
 @given(volume=float_volumes(finite=False), factor=factors)
 def test_any_floats_equal_the_reference(method: Method, volume: NDArray[Any], factor: Vec3) -> None:
     """Infinities pass, and a NaN makes the median, minimum and maximum of its cell NaN."""

@@ -38,6 +38,8 @@ CODECS: tuple[Codec, ...] = (
 )  # fmt: skip
 EMPTY = 0xFFFF_FFFF_FFFF_FFFF
 IN_ORDER = WriteOrder()
+HALF = settings(max_examples=settings().max_examples // 2)
+QUARTER = settings(max_examples=settings().max_examples // 4)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def mags(draw: st.DrawFn) -> Written:
 orders = st.builds(WriteOrder, st.integers(0, 2**32), st.sampled_from([1, 2, 4]))
 
 
-@settings(max_examples=40)
+@HALF
 @given(mag=mags(), order=orders)
 def test_both_judges_read_what_was_written(mag: Written, order: WriteOrder) -> None:
     """Any type, codec, size and cut, blocks written in any order: read back equal, twice."""
@@ -159,7 +161,7 @@ def test_both_judges_read_what_was_written(mag: Written, order: WriteOrder) -> N
     np.testing.assert_array_equal(expected, by_tensorstore)
 
 
-@settings(max_examples=40)
+@HALF
 @given(mag=mags(), order=orders)
 def test_empty_chunks_are_not_stored(mag: Written, order: WriteOrder) -> None:
     """The index names exactly the chunks that hold voxels; a shard without any is no file."""
@@ -193,7 +195,7 @@ def chunks_in(shard: bytes, grid: MagGrid) -> set[Vec3]:
     return set(places)
 
 
-@settings(max_examples=25)
+@QUARTER
 @given(mag=mags(), order=orders)
 def test_the_bytes_do_not_depend_on_order_or_threads(mag: Written, order: WriteOrder) -> None:
     """Another order of blocks, and one thread or four: the same files, byte for byte."""
@@ -205,7 +207,7 @@ def test_the_bytes_do_not_depend_on_order_or_threads(mag: Written, order: WriteO
     assert one == four
 
 
-@settings(max_examples=15)
+@QUARTER
 @given(mag=mags(), order=orders)
 def test_the_bytes_do_not_depend_on_swaths(mag: Written, order: WriteOrder) -> None:
     """Written swath by swath, each a row of shards: the same files, byte for byte."""
