@@ -41,6 +41,12 @@ def jobs_of(service: ServiceBench, acquisition: str) -> list[Job]:
         return [job for job in reversed(reader.list_jobs()) if job.key == acquisition]
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the child processes of a process."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
 def code_of(job: Job) -> str:
     """Return the code of a job's error."""
     return str((job.error or {}).get("error_code"))
@@ -268,6 +274,24 @@ def test_a_stop_puts_the_job_back_and_the_next_start_finishes_it(service):
     service.wait_until(lambda: service.datasets() == ["long"])
 
 
+def test_a_share_that_hangs_does_not_hold_up_a_stop(service):
+    """A worker that waits for a look at a hanging share is refused, and the service ends."""
+    service.drop_acquisition("stuck", {"pause": b"", "1.tif": b"1"})
+    service.start()
+    service.wait_until(lambda: any(j["pid"] for j in service.status()["converting"]))
+    (worker,) = [job["pid"] for job in service.status()["converting"]]
+    (scan,) = [pid for pid in children_of(service.pid) if pid != worker]
+    os.kill(scan, signal.SIGSTOP)
+    (service.root / "go").touch()
+    staging = service.target / ".stackwatch" / "1-1" / "stuck" / "stackwatch.json"
+    service.wait_until(staging.exists)
+
+    assert 0 == service.stop()
+
+    assert [] == service.datasets()
+    assert ["queued"] == states_of(service, "stuck")
+
+
 def test_a_second_signal_kills_workers_that_do_not_hear(service):
     """The second SIGTERM ends the service at once; the job is taken up at the next start."""
     service.drop_acquisition("deaf", {"stubborn": b""})
@@ -441,8 +465,8 @@ def test_the_log_is_json_and_tells_how_it_ends(service):
 def test_no_process_is_left_behind(service):
     """After a stop neither worker nor scan process lives."""
     service.start()
-    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
-    assert children
+    service.wait_until(lambda: children_of(service.pid) != [])
+    children = children_of(service.pid)
 
     service.stop()
 

@@ -1,15 +1,13 @@
 """The converting river inside the daemon: jobs to workers, facts and outcomes to the ledger."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from stackwatch.clock import Clock
-from stackwatch.daemon.history import History, count_kills
-from stackwatch.daemon.naming import ensure_unclaimed, plan_target
+from stackwatch.daemon.history import History
+from stackwatch.daemon.orders import plan_order
 from stackwatch.daemon.outcomes import Outcomes
-from stackwatch.daemon.staging import read_run_id
 from stackwatch.daemon.watching import Looked, Watching
 from stackwatch.daemon.workers import (
     EXIT_GRACE_S,
@@ -29,27 +27,28 @@ from stackwatch.errors import (
 )
 from stackwatch.failpoints import reach
 from stackwatch.ledger.ledger import Ledger
-from stackwatch.ledger.records import DatasetRecord, Job, NewDataset
+from stackwatch.ledger.records import Job, NewDataset
 from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Sighting
 from stackwatch.model.job import JobId
-from stackwatch.model.options import ResourceOptions
-from stackwatch.pipeline.convert import ConvertRequest
-from stackwatch.pipeline.retry import plan_smaller
-from stackwatch.settings import FolderSettings, Settings
+from stackwatch.settings import Settings
 
 PROGRESS_INTERVAL_S = 60.0
 
 
 @dataclass(eq=False, slots=True)
 class Running:
-    """A claimed job: first it is looked at once more, then a worker has it."""
+    """A claimed job: first it is looked at once more, then a worker has it.
+
+    `asking` is the fact whose answer waits for another look.
+    """
 
     job: Job
     started_s: float
     worker: Worker | None = None
     spoken_s: float | None = None
+    asking: FactReported | None = None
 
 
 class Conversions:
@@ -112,11 +111,20 @@ class Conversions:
             self._end_if_stuck(running, now_s)
 
     def stop(self) -> None:
-        """Take no more jobs; ask the workers to stop at the next slab."""
+        """Take no more jobs; ask the workers to stop at the next slab.
+
+        Nothing waits for a look any more: it may be at a share that hangs.
+        """
         self._is_stopping = True
         for running in self.running:
-            if running.worker is not None:
+            if running.worker is None:
+                del self._running[running.job.job_id]
+                self._outcomes.refuse(running.job, _stopped())
+            else:
                 running.worker.stop()
+            if running.asking is not None:
+                self._answer(running.asking, _refuse_to_publish)
+                running.asking = None
 
     def kill(self) -> None:
         """Kill every worker at once."""
@@ -153,68 +161,20 @@ class Conversions:
 
     def _begin(self, job: Job, looked: Looked) -> None:
         """Start the worker, or give the job back."""
-        running = self._running[job.job_id]
+        running = self._running.get(job.job_id)
+        if running is None or running.job is not job:
+            return  # the daemon stops: the job was given back
         try:
-            if self._is_stopping:
-                raise CancelledError("The daemon stops; the job stays in the queue.")
             sighting = _same_content(job, looked)
-            folder = self.settings.folder_named(job.folder)
-            if folder is None:
-                raise StillArrivingError(
-                    f"Folder “{job.folder}” is not in the settings any more.",
-                    hint="Put it back into the settings to convert what lies in it.",
-                )
-            request = self._plan_request(job, folder, sighting)
-            running.worker = self._start_worker(job, request)
+            order = plan_order(self.settings, self._history, job, sighting)
+            running.worker = self._start_worker(order, job)
         except StackwatchError as error:
             del self._running[job.job_id]
             self._outcomes.refuse(job, error)
 
-    def _plan_request(self, job: Job, folder: FolderSettings, sighting: Sighting) -> ConvertRequest:
-        """Return what the worker is told.
-
-        Raises
-        ------
-        TargetExistsError
-            An older acquisition has this name.
-        """
-        older = self._history.older_names(folder.target, job.acquisition_id)
-        ensure_unclaimed(self.settings, folder, job.name, older)
-        before = [
-            dataset
-            for dataset in self._history.datasets_of(job.acquisition_id)
-            if dataset.generation < job.generation
-        ]
-        target = plan_target(folder, job.name, len({dataset.generation for dataset in before}))
-        return ConvertRequest(
-            source=folder.path / sighting.source if sighting.source else folder.path,
-            target=target,
-            options=folder.convert_options(self._resources(job)),
-            members=sighting.members,
-            staging_name=job.staging_name,
-            replaces_run_id=_replaceable_run(folder, target, before),
-        )
-
-    def _resources(self, job: Job) -> ResourceOptions:
-        """Return the job's share, smaller if its workers were killed before."""
-        share = self.settings.daemon.job_resources()
-        assert share.memory_gib is not None
-        assert share.threads is not None
-        kills = count_kills(self._history.events_of(job.job_id))
-        memory_gib, threads = plan_smaller(share.memory_gib, share.threads, kills)
-        return replace(share, memory_gib=memory_gib, threads=threads)
-
-    def _start_worker(self, job: Job, request: ConvertRequest) -> Worker:
-        bound = {
-            "job_id": job.job_id,
-            "attempt": job.attempt,
-            "acquisition_id": job.acquisition_id,
-        }
-        logs = self.settings.logs.model_dump(mode="json")
+    def _start_worker(self, order: Order, job: Job) -> Worker:
         try:
-            worker = Worker(
-                Order(job.job_id, job.attempt, request, bound, logs), self._post, self._command
-            )
+            worker = Worker(order, self._post, self._command)
         except OSError as error:
             raise WorkerKilledError(
                 f"No process can be started: {error.strerror or error}. The machine is short of "
@@ -222,11 +182,11 @@ class Conversions:
                 hint="Look at the machine's memory and at the limits of the service.",
             ) from error
         self._ledger.jobs.record_worker(job.job_id, worker.pid)
-        logger(**bound).info(
+        logger(**order.bound).info(
             Event.JOB_CLAIMED,
             folder=job.folder,
             acquisition=show_path(job.key),
-            path=show_path(request.target),
+            path=show_path(order.request.target),
             pid=worker.pid,
         )
         reach("daemon.worker_started")
@@ -248,22 +208,26 @@ class Conversions:
 
     def _take_fact(self, reported: FactReported) -> None:
         """Commit a fact, then acknowledge it; refuse what may not be."""
-        job = self._running[reported.worker.order.job_id].job
-        if reported.fact.stage == "publishing":
+        running = self._running[reported.worker.order.job_id]
+        job = running.job
+        if reported.fact.stage == "publishing" and self._is_stopping:
+            self._answer(reported, _refuse_to_publish)
+        elif reported.fact.stage == "publishing":
+            running.asking = reported
             self._watching.look_at(
                 job.folder, job.key, lambda looked: self._agree(job, reported, looked)
             )
-            return
-        self._answer(reported, lambda: self._record_published(job, reported))
+        else:
+            self._answer(reported, lambda: self._record_published(job, reported))
 
     def _agree(self, job: Job, reported: FactReported, looked: Looked) -> None:
         """Allow a rename if the acquisition is still what it was."""
-        if job.job_id not in self._running:
-            return  # the worker died meanwhile
+        running = self._running.get(job.job_id)
+        if running is None or running.asking is not reported:
+            return  # the worker died meanwhile, or was told to stop
+        running.asking = None
 
         def commit() -> None:
-            if self._is_stopping:
-                raise CancelledError("The daemon stops; nothing more is published.")
             _same_content(job, looked)
             fact = reported.fact
             self._ledger.datasets.record_publishing(
@@ -293,17 +257,15 @@ class Conversions:
             reported.worker.acknowledge(reported)
 
 
-def _replaceable_run(folder: FolderSettings, target: Path, before: Sequence[DatasetRecord]) -> str:
-    """Return the run whose dataset at the target may be replaced; empty if none may.
+def _stopped() -> CancelledError:
+    return CancelledError(
+        "The daemon stops. The job stays in the queue; the next start takes it up.",
+        hint="Start the daemon again.",
+    )
 
-    The ledger and the dataset's own manifest must name the same run: whatever else lies there is
-    not ours.
-    """
-    if folder.on_change != "replace":
-        return ""
-    runs = {dataset.run_id for dataset in before if dataset.path == target}
-    found = read_run_id(target)
-    return found if found in runs and found is not None else ""
+
+def _refuse_to_publish() -> None:
+    raise _stopped()
 
 
 def _same_content(job: Job, looked: Looked) -> Sighting:

@@ -8,9 +8,7 @@ the next message or the next due time.
 import queue
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -21,6 +19,7 @@ from stackwatch.daemon.comparisons import NO_JOB
 from stackwatch.daemon.control import ControlServer
 from stackwatch.daemon.conversions import Conversions
 from stackwatch.daemon.history import History
+from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.recovery import recover
 from stackwatch.daemon.scanner import ScanSaid
@@ -51,43 +50,6 @@ SCAN_END_S = 5.0
 """How long the end waits for killed scan processes: one may hang on a dead share for ever."""
 
 LoadSettings = Callable[[], Settings]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A caller of the control socket waits for an answer."""
-
-    command: dict[str, Any]
-    reply: "queue.SimpleQueue[dict[str, Any] | StackwatchError]" = field(
-        default_factory=queue.SimpleQueue
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal came."""
-
-    number: int
-
-
-class Hinted:
-    """Something changed in a drop folder."""
-
-
-Message = Asked | Signalled | Hinted | ScanSaid | FactReported | WorkerEnded
-
-
-class _Wake(threading.Event):
-    """The event that hints set; it also wakes the main thread, once."""
-
-    def __init__(self, post: Callable[[Hinted], None]) -> None:
-        super().__init__()
-        self._post = post
-
-    def set(self) -> None:
-        if not self.is_set():
-            super().set()
-            self._post(Hinted())
 
 
 def run_service(
@@ -150,7 +112,7 @@ class Service:
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         recorder = Recorder(ledger, history, self._inbox.put, worker_command)
         self._comparisons = recorder.comparisons
-        self._watching = Watching(ledger, recorder, clock, self._inbox.put, _Wake(self._inbox.put))
+        self._watching = Watching(ledger, recorder, clock, self._inbox.put, Wake(self._inbox.put))
         self._conversions = Conversions(
             settings, ledger, history, self._watching, clock, self._inbox.put, worker_command
         )

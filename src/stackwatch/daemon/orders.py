@@ -1,0 +1,92 @@
+"""What a worker is told about a job: where, what, how, and with how much of the machine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from stackwatch.daemon.history import History, count_kills
+from stackwatch.daemon.naming import ensure_unclaimed, plan_target
+from stackwatch.daemon.staging import read_run_id
+from stackwatch.daemon.workers import Order
+from stackwatch.errors import StillArrivingError
+from stackwatch.ledger.records import DatasetRecord, Job
+from stackwatch.model.facts import Sighting
+from stackwatch.model.options import ResourceOptions
+from stackwatch.pipeline.convert import ConvertRequest
+from stackwatch.pipeline.retry import plan_smaller
+from stackwatch.settings import FolderSettings, Settings
+
+
+def plan_order(settings: Settings, history: History, job: Job, sighting: Sighting) -> Order:
+    """Return the order for an attempt at a job.
+
+    Parameters
+    ----------
+    settings : Settings
+    history : History
+    job : Job
+        Claimed.
+    sighting : Sighting
+        Of this very moment.
+
+    Raises
+    ------
+    TargetExistsError
+        An older acquisition has this name.
+    StillArrivingError
+        The folder was taken out of the settings.
+    """
+    folder = settings.folder_named(job.folder)
+    if folder is None:
+        raise StillArrivingError(
+            f"Folder “{job.folder}” is not in the settings any more.",
+            hint="Put it back into the settings to convert what lies in it.",
+        )
+    ensure_unclaimed(
+        settings, folder, job.name, history.older_names(folder.target, job.acquisition_id)
+    )
+    resources = _share(settings, count_kills(history.events_of(job.job_id)))
+    published = [
+        dataset
+        for dataset in history.datasets_of(job.acquisition_id)
+        if dataset.generation < job.generation
+    ]
+    target = plan_target(folder, job.name, len({dataset.generation for dataset in published}))
+    request = ConvertRequest(
+        source=folder.path / sighting.source if sighting.source else folder.path,
+        target=target,
+        options=folder.convert_options(resources),
+        members=sighting.members,
+        staging_name=job.staging_name,
+        replaces_run_id=_replaceable_run(folder, target, published),
+    )
+    bound = {
+        "job_id": job.job_id,
+        "attempt": job.attempt,
+        "acquisition_id": job.acquisition_id,
+    }
+    return Order(job.job_id, job.attempt, request, bound, settings.logs.model_dump(mode="json"))
+
+
+def _share(settings: Settings, kills: int) -> ResourceOptions:
+    """Return a job's share of the machine, smaller if its workers were killed before."""
+    share = settings.daemon.job_resources()
+    assert share.memory_gib is not None
+    assert share.threads is not None
+    memory_gib, threads = plan_smaller(share.memory_gib, share.threads, kills)
+    return replace(share, memory_gib=memory_gib, threads=threads)
+
+
+def _replaceable_run(
+    folder: FolderSettings, target: Path, published: Sequence[DatasetRecord]
+) -> str:
+    """Return the run whose dataset at the target may be replaced; empty if none may.
+
+    The ledger and the dataset's own manifest must name the same run: whatever else lies there is
+    not ours.
+    """
+    if folder.on_change != "replace":
+        return ""
+    runs = {dataset.run_id for dataset in published if dataset.path == target}
+    found = read_run_id(target)
+    return found if found in runs and found is not None else ""
