@@ -175,10 +175,39 @@ def test_a_dead_observer_is_restarted(watcher):
     observer.stop()
     observer.join()
     watcher.hints.supervise(1000)
+    watcher.take()  # a new watch makes everything dirty, and swallows names until it is taken
 
     assert 1 == watcher.hints.health()["em"].restarts
     (watcher.root / "after").mkdir()
     assert "after" in watcher.wait_for({"after"})
+
+
+def test_a_dead_reader_is_noticed(watcher):
+    """The thread that reads inotify may die alone while observer and emitters live on."""
+    reader = watcher.hints._folders["em"]._reader
+    reader.stop()
+    reader.join()
+    watcher.hints.supervise(1000)
+    watcher.take()  # a new watch makes everything dirty, and swallows names until it is taken
+
+    assert 1 == watcher.hints.health()["em"].restarts
+    (watcher.root / "after").mkdir()
+    assert "after" in watcher.wait_for({"after"})
+
+
+def test_a_watch_that_cannot_start_leaves_no_thread(tmp_path, monkeypatch):
+    """A kernel that refuses the watch means polling, with its words in the reason."""
+
+    def refuse(*_arguments, **_options):
+        raise OSError(28, "inotify watch limit reached")
+
+    before = threading.active_count()
+    monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", refuse)
+    with Hints(threading.Event()) as hints:
+        health = hints.add("em", tmp_path)
+
+    assert ("poll", True) == (health.mode, "watch limit reached" in health.reason)
+    assert before == threading.active_count()
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,7 @@ class _FolderHints:
         self._names: set[str] = set()
         self._all = False
         self._observer: BaseObserver | None = None
+        self._reader: threading.Thread | None = None
         self._root: tuple[int, int] | None = None
         self._reason = ""
         self._events = self._errors = self._overflows = self._restarts = 0
@@ -270,16 +271,11 @@ class _FolderHints:
             missing = inotify.find_shortage(self._path)
             if missing:
                 return f"{missing} It is polled."
-            observer = _build_observer()
-            observer.schedule(self, os.fspath(self._path), recursive=True, event_filter=_kinds())  # type: ignore[arg-type]  # `dispatch` is all an observer calls
-            observer.start()
+            observer, reader = _start_watching(self, self._path)
         except OSError as error:
             return f"“{shown}” cannot be watched: {error.strerror or error}. It is polled."
-        self._observer = observer
+        self._observer, self._reader = observer, reader
         self._root = (facts.st_dev, facts.st_ino)
-        if not _is_reader_alive():
-            self.stop()
-            return "The thread that reads inotify has died; restart stackwatch. It is polled."
         if is_remote_type(self._fstype):
             return f"“{shown}” lies on {self._fstype}: other machines' changes bring no events."
         return ""
@@ -311,7 +307,7 @@ class _FolderHints:
             return "there is no observer"
         if not observer.is_alive() or not all(emitter.is_alive() for emitter in observer.emitters):
             return "a thread of the observer has died"
-        if not _is_reader_alive():
+        if self._reader is not None and not self._reader.is_alive():
             return "the thread that reads inotify has died"
         try:
             facts = self._path.stat()
@@ -329,17 +325,35 @@ class _FolderHints:
         )
 
 
-def _build_observer() -> "BaseObserver":
+def _start_watching(
+    handler: _FolderHints, path: Path
+) -> "tuple[BaseObserver, threading.Thread | None]":
+    """Return a running observer and the thread in which it reads inotify.
+
+    Raises
+    ------
+    OSError
+        It could not be started; no thread is left behind.
+    """
     from watchdog.observers import Observer  # late: commands that watch nothing do without it
 
-    return Observer()
+    before = _readers()
+    observer = Observer()
+    reader = next(iter(_readers() - before), None)
+    try:
+        observer.schedule(handler, os.fspath(path), recursive=True, event_filter=_kinds())  # type: ignore[arg-type]  # `dispatch` is all an observer calls
+        observer.start()
+    except OSError:
+        observer.stop()  # the reader runs since the observer was made
+        raise
+    return observer, reader
 
 
-def _is_reader_alive() -> bool:
-    """Tell whether the one thread in which watchdog reads inotify for all observers lives."""
+def _readers() -> set[threading.Thread]:
+    """Return the threads that read inotify: watchdog does not tell whether its own still lives."""
     from watchdog.observers.inotify_c import InotifyFD
 
-    return any(isinstance(thread, InotifyFD) for thread in threading.enumerate())
+    return {thread for thread in threading.enumerate() if isinstance(thread, InotifyFD)}
 
 
 def _kinds() -> "list[type[FileSystemEvent]]":
