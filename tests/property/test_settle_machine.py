@@ -8,7 +8,7 @@ simple ledger of its own carries the actions out. Content that was queued counts
 import itertools
 from dataclasses import dataclass, field, replace
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -281,7 +281,9 @@ class SettleMachine(RuleBasedStateMachine):
 
 
 TestSettleMachine = SettleMachine.TestCase
-TestSettleMachine.settings = settings(stateful_step_count=40)
+TestSettleMachine.settings = settings(
+    stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+)
 
 STEPS = st.lists(
     st.tuples(

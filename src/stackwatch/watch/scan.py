@@ -218,7 +218,7 @@ class _Walk:
                         folders.append(entry.name)
                     else:
                         self._take(entry, path, files)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if is_root:
                 raise
             return files, folders  # it went away meanwhile; the next scan tells

@@ -90,6 +90,33 @@ def test_open_refuses_garbage(tmp_path):
     assert LEDGER_NAME in str(caught.value)
 
 
+def test_open_where_the_file_is_a_folder(tmp_path):
+    """A ledger that cannot be opened at all is an error that names it, and frees the lock."""
+    (tmp_path / LEDGER_NAME).mkdir()
+    for _ in range(2):
+        with pytest.raises(LedgerError) as caught:
+            Ledger.open(tmp_path)
+
+        assert LEDGER_NAME in str(caught.value)
+
+
+def test_a_change_that_sqlite_refuses(tmp_path):
+    """A full or read-only disk is an error of ours, nothing is recorded, and a later try works."""
+    with Ledger.open(tmp_path) as opened:
+        opened.start()
+        connection = opened._book._connection
+        connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(LedgerError) as caught:
+            opened.stop()
+        connection.execute("PRAGMA query_only = OFF")
+        opened.stop()
+        with reader.LedgerReader.open(tmp_path) as looking:
+            events = [event.event for event in looking.list_events()]
+
+    assert "state_dir" in caught.value.hint
+    assert ["daemon.started", "daemon.stopped"] == events
+
+
 def test_ensure_schema_migrates_after_a_copy(tmp_path):
     """Each step is applied in order, and the copy holds the ledger as it was."""
     path = tmp_path / LEDGER_NAME

@@ -191,6 +191,18 @@ def test_reconcile_incomplete_is_told_until_recorded():
     assert (QueueGeneration(seen(mark="y"), 1, 0),) == settled
 
 
+def test_reconcile_incomplete_but_known():
+    """A folder that becomes unreadable in a published acquisition changes its state only."""
+    closed = replace(seen(), unreadable=1)
+    view, first = reconcile(
+        FolderView(), scan(closed), known(AcquisitionState.PUBLISHED), 0, OPTIONS
+    )
+    view, later = reconcile(view, scan(closed), known(AcquisitionState.PUBLISHED), 3600, OPTIONS)
+
+    assert ((), ()) == (first, later)
+    assert Phase.INCOMPLETE is view.states["run"].phase
+
+
 LOOSE = replace(seen("img_#.tif"), kind=AcquisitionKind.GROUP, members=("img_1.tif", "img_2.tif"))
 PARKING = replace(OPTIONS, loose="park")
 
