@@ -28,6 +28,7 @@ from stackwatch.pipeline.manifest import (
     combine_digests,
     ensure_replaceable,
     manifest_document,
+    sum_metadata,
 )
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
 from stackwatch.pipeline.sampling import StagedStack, compare_with_source
@@ -209,6 +210,7 @@ class _Conversion:
             document = properties(self._dataset_name, tuple(layers), dataset.voxel_size_nm)
             write_json(self._root / PROPERTIES_FILE, document)
             manifest = store.manifest()
+            facts["metadata_crc32c"] = sum_metadata(self._root)
             write_json(self._root / MANIFEST_FILE, manifest_document(manifest, facts))
         compared = 0
         if self._options.verify != "off":

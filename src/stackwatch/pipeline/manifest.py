@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import google_crc32c
@@ -131,8 +132,25 @@ def ensure_replaceable(target: Path, run_id: str) -> None:
         )
 
 
-def check_manifest(root: Path, shards: Iterable[ShardRecord], *, reads_all: bool) -> ManifestCheck:
-    """Compare every shard of a manifest with the disk.
+def sum_metadata(root: Path) -> dict[str, str]:
+    """Return the checksum of every array's and group's metadata file, by its path below `root`.
+
+    The properties file is left out: people edit it.
+    """
+    return {
+        path.relative_to(root).as_posix(): f"{google_crc32c.value(path.read_bytes()):08x}"
+        for path in sorted(root.rglob("zarr.json"))
+    }
+
+
+def check_manifest(
+    root: Path,
+    shards: Iterable[ShardRecord],
+    metadata: Mapping[str, str] = MappingProxyType({}),
+    *,
+    reads_all: bool,
+) -> ManifestCheck:
+    """Compare every shard of a manifest, and every metadata file, with the disk.
 
     A lost shard would read as zeros: nobody but the manifest knows that it was there.
 
@@ -141,6 +159,8 @@ def check_manifest(root: Path, shards: Iterable[ShardRecord], *, reads_all: bool
     root : Path
         The dataset's directory.
     shards : iterable of ShardRecord
+    metadata : mapping
+        Checksums of the metadata files, as `sum_metadata` gave them.
     reads_all : bool
         Whether each file is read from end to end and its checksum compared; otherwise its size,
         its index with the index's own checksum, and the number of its chunks are.
@@ -148,7 +168,7 @@ def check_manifest(root: Path, shards: Iterable[ShardRecord], *, reads_all: bool
     Raises
     ------
     VerificationError
-        Naming the first few of all shards that are missing, changed, or not in the manifest.
+        Naming the first few of all files that are missing, changed, or not in the manifest.
     """
     known: set[str] = set()
     problems: list[str] = []
@@ -160,6 +180,11 @@ def check_manifest(root: Path, shards: Iterable[ShardRecord], *, reads_all: bool
         problem = _shard_problem(root / record.path, record, reads_all=reads_all)
         if problem:
             problems.append(f"{record.path}: {problem}")
+    problems += [
+        f"{path}: missing or changed"
+        for path, checksum in metadata.items()
+        if not _has_checksum(root / path, checksum)
+    ]
     problems += [f"{path}: not in the manifest" for path in sorted(_shards_below(root) - known)]
     if problems:
         raise VerificationError(
@@ -199,6 +224,13 @@ def _shard_problem(path: Path, record: ShardRecord, *, reads_all: bool) -> str:
         return "missing"
     except OSError as error:
         return f"unreadable ({error.strerror})"
+
+
+def _has_checksum(path: Path, checksum: str) -> bool:
+    try:
+        return f"{google_crc32c.value(path.read_bytes()):08x}" == checksum
+    except OSError:
+        return False
 
 
 def _checksum(descriptor: int) -> int:

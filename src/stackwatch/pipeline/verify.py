@@ -10,6 +10,8 @@ from stackwatch.pipeline.manifest import check_manifest, load_manifest
 def verify_dataset(dataset: Path) -> dict[str, Any]:
     """Compare a published dataset with its own manifest, `stackwatch.json`: every shard, whole.
 
+    The properties file is not compared: people may edit it.
+
     Parameters
     ----------
     dataset : Path
@@ -27,7 +29,8 @@ def verify_dataset(dataset: Path) -> dict[str, Any]:
     """
     started = time.perf_counter()
     document, shards = load_manifest(dataset)
-    found = check_manifest(dataset, shards, reads_all=True)
+    metadata = document.get("metadata_crc32c", {})
+    found = check_manifest(dataset, shards, metadata, reads_all=True)
     return {
         "status": "verified",
         "path": str(dataset),

@@ -141,3 +141,18 @@ def test_a_target_may_be_replaced_by_its_own_run_alone(dataset: Path) -> None:
     for other in ("", "0123"):
         with pytest.raises(TargetExistsError):
             ensure_replaceable(dataset, other)
+
+
+@pytest.mark.parametrize("damage", ["changed", "lost"])
+def test_metadata_is_verified_too(dataset: Path, damage: str) -> None:
+    """An array whose shape was edited, or whose metadata is gone, is no longer what was written."""
+    path = dataset / "color" / "1" / "zarr.json"
+    if damage == "lost":
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace("50", "49"))
+
+    with pytest.raises(VerificationError) as caught:
+        verify_dataset(dataset)
+
+    assert ["color/1/zarr.json: missing or changed"] == caught.value.values["problems"]
