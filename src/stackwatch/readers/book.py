@@ -9,6 +9,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import BinaryIO
 
 import xxhash
@@ -18,11 +19,14 @@ from stackwatch.model.acquisition import FileEntry, show_path
 from stackwatch.model.plan import StackPlan
 from stackwatch.readers.positional import PositionalFile
 from stackwatch.readers.probe import open_image
-from stackwatch.readers.protocol import SliceReader
+from stackwatch.readers.protocol import ByteRanges, Reopens, SliceReader
 from stackwatch.readers.source import AcquisitionFiles
 
 _OPEN_READERS = 32
 """Idle readers kept open, each with a file descriptor; one for each thread at work on top."""
+
+_PARSED_FILES = 4
+"""Files with many planes whose headers are remembered: each thread opens them for itself."""
 
 _BLOCK_BYTES = 2**20
 _LARGEST_LEAP_BYTES = 2**26
@@ -70,21 +74,37 @@ class FileDigest:
 class OpenedFile:
     """One file in use by one thread: its bytes, its reader, its digest."""
 
-    def __init__(self, entry: FileEntry, file: BinaryIO, digest: FileDigest) -> None:
+    def __init__(
+        self,
+        entry: FileEntry,
+        file: BinaryIO,
+        digest: FileDigest,
+        parsed: SliceReader | None = None,
+    ) -> None:
         self.entry = entry
         self.digest = digest
         self.file = file
         self.bytes = PositionalFile(file, entry.path)
         self.is_checked = False
         """Whether its pixels were compared with the plan."""
+        self._parsed = parsed
         self._reader: SliceReader | None = None
 
     @property
     def reader(self) -> SliceReader:
         """The reader, opened when it is first asked for."""
         if self._reader is None:
-            self._reader = open_image(self.file, self.entry.path)
+            parsed: object = self._parsed  # a reader may or may not be able to reopen
+            if isinstance(parsed, Reopens):
+                self._reader = parsed.reopened(self.file)
+            else:
+                self._reader = open_image(self.file, self.entry.path)
         return self._reader
+
+    @cached_property
+    def ranges(self) -> ByteRanges | None:
+        """The reader, if it knows where its planes lie."""
+        return self.reader if isinstance(self.reader, ByteRanges) else None
 
     def close(self) -> None:
         """Close reader and file."""
@@ -110,6 +130,7 @@ class SourceBook:
         self._lock = threading.Lock()
         self._digests: dict[str, FileDigest] = {}
         self._idle: OrderedDict[int, OpenedFile] = OrderedDict()
+        self._parsed: OrderedDict[str, SliceReader] = OrderedDict()
         self._local = threading.local()
         self._bytes_read = 0
         self._is_finished = False
@@ -208,7 +229,8 @@ class SourceBook:
             self.files.check(entry, file)
             with self._lock:
                 digest = self._digests.setdefault(rel, FileDigest(entry.size))
-            return OpenedFile(entry, file, digest)
+                parsed = self._parsed.get(rel)
+            return OpenedFile(entry, file, digest, parsed)
         except BaseException:
             with suppress(OSError):
                 file.close()
@@ -223,6 +245,10 @@ class SourceBook:
 
     def _give_back(self, opened: OpenedFile) -> None:
         with self._lock:
+            if opened.is_checked:  # its headers were read, and fit the plan
+                self._parsed.setdefault(opened.entry.path, opened.reader)
+            if len(self._parsed) > _PARSED_FILES:
+                self._parsed.popitem(last=False)
             self._idle[id(opened)] = opened
             oldest = self._idle.popitem(last=False)[1] if len(self._idle) > _OPEN_READERS else None
         if oldest is not None:

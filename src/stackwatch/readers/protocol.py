@@ -102,6 +102,21 @@ class ByteRanges(Protocol):
         ...
 
 
+@runtime_checkable
+class Reopens(Protocol):
+    """What a reader adds whose headers take time to parse."""
+
+    def reopened(self, file: BinaryIO) -> SliceReader:
+        """Return a reader of the same content for another thread, without parsing it again.
+
+        Parameters
+        ----------
+        file : BinaryIO
+            The same file, opened anew and found unchanged.
+        """
+        ...
+
+
 class ReaderFactory(Protocol):
     """A reader module's way in."""
 

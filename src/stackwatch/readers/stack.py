@@ -12,7 +12,7 @@ from stackwatch.model.image import ImageInfo, PixelFormat
 from stackwatch.model.plan import BLACK, PlaneRef, StackPlan
 from stackwatch.readers.book import OpenedFile, SourceBook
 from stackwatch.readers.pixels import apply_treatment, is_identity, upright
-from stackwatch.readers.protocol import ByteRanges, RawPlane, SliceReader
+from stackwatch.readers.protocol import RawPlane
 
 __all__ = ["SourceBook", "StackSource"]
 
@@ -80,7 +80,7 @@ class StackSource:
         keep = self._uses[ref.file] > 1 or not is_last
         with self._book.borrowed(self._plan.files[ref.file], keep=keep) as opened:
             self._check(opened)
-            raw = self._raw_plane(opened.reader, ref)
+            raw = self._raw_plane(opened, ref)
             if raw is not None:
                 self._read_raw(opened, raw, outs[0], rows)
             else:
@@ -96,18 +96,17 @@ class StackSource:
         rel, pixels = self._plan.files[ref.file], self._plan.pixels
         with self._book.borrowed(rel, keep=True) as opened:
             self._check(opened)
-            reader = opened.reader
-            is_raw = self._raw_plane(reader, ref) is not None
-            stored = 0 if isinstance(reader, ByteRanges) else opened.bytes.size
+            is_raw = self._raw_plane(opened, ref) is not None
+            stored = 0 if opened.ranges is not None else opened.bytes.size
         plane = self._size.x * self._size.y * np.dtype(pixels.dtype_name).itemsize * pixels.samples
         held = self._book.files.held_bytes(rel)
         return held + (0 if is_raw else stored + 2 * plane) + 2**20
 
-    def _raw_plane(self, reader: SliceReader, ref: PlaneRef) -> RawPlane | None:
+    def _raw_plane(self, opened: OpenedFile, ref: PlaneRef) -> RawPlane | None:
         """Return where the voxels of a plane lie, if they need neither decoder nor treatment."""
-        if not self._is_identity or not isinstance(reader, ByteRanges):
+        if not self._is_identity or opened.ranges is None:
             return None
-        return reader.raw_plane(ref.t, ref.c, ref.z)
+        return opened.ranges.raw_plane(ref.t, ref.c, ref.z)
 
     def _check(self, opened: OpenedFile) -> None:
         """Compare an opened file with the plan, once."""
@@ -151,10 +150,10 @@ class StackSource:
 
     def _run_digest(self, opened: OpenedFile, ref: PlaneRef) -> None:
         """Let the digest run over a plane that is about to be decoded."""
-        reader, digest = opened.reader, opened.digest
+        digest = opened.digest
         start, end = 0, opened.bytes.size
-        if isinstance(reader, ByteRanges):
-            start, end = reader.byte_span(ref.t, ref.c, ref.z)
+        if opened.ranges is not None:
+            start, end = opened.ranges.byte_span(ref.t, ref.c, ref.z)
         with digest.lock:
             if digest.position <= end and digest.reaches(start):
                 self._book.count_bytes(digest.run_to(opened.bytes, end, self._book.block))

@@ -3,6 +3,7 @@
 import struct
 import sys
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -80,6 +81,13 @@ class TiffReader:
         self._tifffile: tifffile.TiffFile | None = None
         self._planes, self.info = self._plan()
         self._check_segments()
+
+    def reopened(self, file: BinaryIO) -> "TiffReader":
+        """Return a reader of the same content for another thread, without parsing it again."""
+        other = copy(self)
+        other._file = PositionalFile(file, self._name)
+        other._segments, other._decoders, other._tifffile = {}, {}, None
+        return other
 
     def read_plane(self, t: int, c: int, z: int, rows: tuple[int, int]) -> NDArray[Any]:
         """Return rows of one plane, as `SliceReader.read_plane` says."""

@@ -585,3 +585,21 @@ def test_json_that_is_no_shape(tmp_path, open_path, ramp):
     )  # fmt: skip
 
     assert 2 == open_path(path).info.size_z
+
+
+def test_a_reopened_reader_reads_the_same_without_parsing_again(tmp_path, monkeypatch):
+    """A second reader of one file gives every plane, decoded or raw, from headers parsed once."""
+    for name, options in {"raw.tif": {}, "packed.tif": {"compression": "zlib"}}.items():
+        stack = np.arange(5 * 7 * 9, dtype=np.uint16).reshape(5, 7, 9)
+        path = tmp_path / name
+        tifffile.imwrite(path, stack, photometric="minisblack", **options)
+        with path.open("rb") as first, path.open("rb") as second:
+            parsed = open_image(first, name)
+            with monkeypatch.context() as patched:
+                patched.setattr("stackwatch.readers.tiff.read_ifds", pytest.fail)
+                reopened = parsed.reopened(second)
+            parsed.close()
+            planes = [reopened.read_plane(0, 0, z, (0, 7)).copy() for z in range(5)]
+            reopened.close()
+
+        np.testing.assert_array_equal(stack, planes)
