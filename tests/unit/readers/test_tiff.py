@@ -15,6 +15,7 @@ from stackwatch.errors import (
     UnsupportedFormatError,
 )
 from stackwatch.model.geometry import PartialVoxelSize
+from stackwatch.readers.probe import open_image
 
 
 def all_planes(reader) -> np.ndarray:
