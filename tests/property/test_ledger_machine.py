@@ -175,14 +175,13 @@ class LedgerMachine(RuleBasedStateMachine):
         at_us = round((self.clock.seconds + later_s) * 1e6)
         self.attempt(lambda: self.ledger.jobs.wait(job_id, OutOfSpaceError(), at_us))
 
-    @rule(job_id=JOBS, verb=st.sampled_from(["park", "fail", "wake", "retry", "release"]))
+    @rule(job_id=JOBS, verb=st.sampled_from(["park", "fail", "retry", "release"]))
     def change(self, job_id: JobId, verb: str) -> None:
         """A person, or the daemon, changes a job's state."""
         jobs = self.ledger.jobs
         calls: dict[str, Callable[[], Job]] = {
             "park": lambda: jobs.park(job_id, MissingMetadataError()),
             "fail": lambda: jobs.fail(job_id, CorruptSliceError()),
-            "wake": lambda: jobs.wake(job_id),
             "retry": lambda: jobs.retry(job_id),
             "release": lambda: jobs.release(job_id),
         }
@@ -272,7 +271,7 @@ class LedgerMachine(RuleBasedStateMachine):
         try:
             self.die_and_start_again()
             for job in self.reader.list_jobs(state=JobState.WAITING):
-                self.ledger.jobs.wake(job.job_id)
+                self.ledger.jobs.retry(job.job_id)
             self.clock.seconds += 3600
             while (claimed := self.ledger.jobs.claim()) is not None:
                 self.claims[claimed.job_id] += 1

@@ -158,15 +158,6 @@ class JobVerbs:
             end_job(self._book, row, JobState.FAILED, "job.failed", error)
             return Job.from_row(self._job(job_id))
 
-    def wake(self, job_id: JobId) -> Job:
-        """Queue a waiting job before its time: what it waited for has come."""
-        with self._book.transaction():
-            row = self._job(job_id)
-            if row["state"] != JobState.WAITING:
-                raise self._illegal(row, JobState.QUEUED)
-            self._queue_again(row)
-            return Job.from_row(self._job(job_id))
-
     def retry(self, job_id: JobId) -> Job:
         """Queue a job again on a person's demand, with a fresh budget of tries.
 

@@ -157,18 +157,6 @@ def test_wait_wakes_by_itself(ledger, queue, clock):
     assert (job.job_id, 2) == (again.job_id, again.attempt)
 
 
-def test_wake_before_its_time(ledger, queue):
-    """What a job waited for may come early; only a waiting job can be woken."""
-    queue()
-    job = ledger.jobs.claim()
-    with pytest.raises(IllegalTransitionError):
-        ledger.jobs.wake(job.job_id)
-    ledger.jobs.wait(job.job_id, OutOfSpaceError(), 10**16)
-
-    assert JobState.QUEUED is ledger.jobs.wake(job.job_id).state
-    assert STATES.QUEUED is acquisition_state(ledger)
-
-
 def test_park_and_retry(ledger, queue):
     """A parked job waits for a person; retry gives it a fresh budget under a new staging name."""
     queue()
