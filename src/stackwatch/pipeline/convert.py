@@ -1,6 +1,5 @@
 """Convert one acquisition: list, plan, stream, verify, publish."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +56,8 @@ from stackwatch.stores.publish import (
     Staging,
     ensure_room,
     publish,
+    remove_abandoned,
+    staging_by_hand,
     sync_tree,
     write_errors,
 )
@@ -125,8 +126,8 @@ def convert_acquisition(
     if not request.staging_name:
         with write_errors(request.target.parent):
             request.target.parent.mkdir(parents=True, exist_ok=True)
-    name = request.staging_name or f"{request.target.name}-{os.getpid()}"
-    staging = Staging(request.target, name)
+        remove_abandoned(request.target)
+    staging = Staging(request.target, request.staging_name or staging_by_hand(request.target))
     try:
         conversion = _Conversion(request, journal, cancelled, staging.path)
         with open_acquisition(

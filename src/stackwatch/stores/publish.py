@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,23 @@ class Staging:
             self.path.parent.rmdir()
         except OSError:
             return  # other conversions stage there
+
+
+def staging_by_hand(target: Path) -> str:
+    """Return the name of the staging directory of a conversion that no daemon knows of."""
+    return f"convert-{target.name}-{os.getpid()}"
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove what conversions to `target` by hand left in staging when they were killed."""
+    own_name = re.compile(re.escape(f"convert-{target.name}-") + "[0-9]+")
+    try:
+        found = list((target.parent / STAGING_FOLDER).iterdir())
+    except OSError:
+        return
+    for path in found:
+        if own_name.fullmatch(path.name) and not path.is_symlink() and not is_held(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def is_held(staging: Path) -> bool:

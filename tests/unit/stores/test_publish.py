@@ -20,6 +20,8 @@ from stackwatch.stores.publish import (
     ensure_room,
     is_held,
     publish,
+    remove_abandoned,
+    staging_by_hand,
     sync_tree,
     write_errors,
 )
@@ -57,6 +59,21 @@ def test_a_living_attempt_is_left_alone(tmp_path: Path) -> None:
     staging.remove()
 
     assert ["dataset"] == found
+
+
+def test_what_a_killed_conversion_by_hand_left_is_removed(tmp_path: Path) -> None:
+    """Only what nobody holds, of this very target, goes; a job's staging is the daemon's."""
+    target = tmp_path / "12"
+    staging = Staging(target, staging_by_hand(target))
+    folder = staging.path.parent
+    for name in ("convert-12-1", "convert-12-99999", "12-1", "convert-123-1", "convert-12-x"):
+        (folder / name / "dataset").mkdir(parents=True)
+
+    remove_abandoned(target)
+
+    kept = {path.name for path in folder.iterdir()}
+    staging.remove()
+    assert {staging.path.name, "12-1", "convert-123-1", "convert-12-x"} == kept
 
 
 def test_removing_leaves_the_staging_of_others(tmp_path: Path) -> None:
