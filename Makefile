@@ -51,6 +51,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "Installing the pinned packages into $(VENV) ..."
 	@$(BIN)/python $(PIP) --require-hashes --no-deps -r requirements/dev.txt
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(INTEROP_READY): requirements/interop.txt

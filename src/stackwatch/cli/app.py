@@ -1,5 +1,6 @@
 """The program `stackwatch`: its commands, and what `--help` says first."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -84,4 +85,6 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal in another encoding gets \\xNN
             stream.reconfigure(errors="backslashreplace")
+    # numpy's linear algebra is never used, and its threads would spin beside ours; workers inherit
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app()
