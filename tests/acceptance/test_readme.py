@@ -51,7 +51,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Return a folder with the acquisition the README speaks of."""
     layer = SyntheticLayer(shape_zyx=(5, 70, 90), content="em")
     SyntheticAcquisition((layer,)).write(tmp_path / "run_041")
@@ -59,39 +59,39 @@ def workplace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_first_dataset_commands_work(workplace: Path) -> None:
+def test_first_dataset_commands_work(folder: Path) -> None:
     """The commands of the first five minutes make a dataset, in the order they are written."""
     first = commands(with_config=False)
     for words in first:
-        run(words, workplace)
+        run(words, folder)
 
     assert ["inspect", "convert", "verify"] == [words[1] for words in first]
-    assert (workplace / "datasets/run_041/datasource-properties.json").is_file()
+    assert (folder / "datasets/run_041/datasource-properties.json").is_file()
 
 
-def test_python_example_works(workplace: Path) -> None:
+def test_python_example_works(folder: Path) -> None:
     """The Python example runs and prints the layer it promises."""
     (example,) = blocks("python")
-    done = run([sys.executable, "-c", example], workplace)
+    done = run([sys.executable, "-c", example], folder)
 
     assert "color uint8 1 2-2-1 4-4-2" == done.stdout.strip()
 
 
-def test_service_commands_work(workplace: Path) -> None:
+def test_service_commands_work(folder: Path) -> None:
     """The configuration is valid, and the service's commands answer while the service runs."""
     (configuration,) = blocks("toml")
     for place in ("/var/lib/stackwatch", "/drop/em2", "/data/webknossos/lab"):
         assert place in configuration
-        here = workplace / place.strip("/")
+        here = folder / place.strip("/")
         here.mkdir(parents=True)
         configuration = configuration.replace(f'"{place}"', f'"{here}"')
-    (workplace / "stackwatch.toml").write_text(configuration)
+    (folder / "stackwatch.toml").write_text(configuration)
     service = [words for words in commands(with_config=True) if words[1] == "run"]
     others = [words for words in commands(with_config=True) if words[1] != "run"]
 
     daemon = subprocess.Popen(
         service[0],
-        cwd=workplace,
+        cwd=folder,
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -102,7 +102,7 @@ def test_service_commands_work(workplace: Path) -> None:
         # the pipe ends if the daemon does, so this loop ends in every case
         started = any("daemon.started" in line for line in daemon.stdout)
         for words in others:
-            run(words, workplace)
+            run(words, folder)
         daemon.send_signal(signal.SIGTERM)
         daemon.stdout.read()
 
