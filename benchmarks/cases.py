@@ -50,6 +50,7 @@ DEFAULT: Settings = {"peer": ()}
 BEST: Settings = {"peer": (), "peer, best setting": ("--shard-shape", "1024,1024,32")}
 SEGMENTATION = ("--category", "segmentation")
 PLANE_BUDGET = ("--memory-gib", "4")
+LABEL_PLANES = (*PLANE_BUDGET, *SEGMENTATION)
 
 CASES = (
     Case("em", "em", peers=BEST, has_floors=True),
@@ -61,7 +62,7 @@ CASES = (
     Case("deep_1024", "deep_1024"),
     Case("plane_uint8", "plane_uint8", ours_options=PLANE_BUDGET, is_default=False),
     Case("plane_uint16", "plane_uint16", ours_options=PLANE_BUDGET, is_default=False),
-    Case("plane_uint32", "plane_uint32", ours_options=PLANE_BUDGET, is_default=False),
+    Case("plane_uint32", "plane_uint32", ours_options=LABEL_PLANES, is_default=False),
 )
 
 Figures = dict[str, dict[str, float]]
