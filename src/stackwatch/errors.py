@@ -17,6 +17,7 @@
     ├── ReadError (OSError)
     │   ├── UnsupportedFormatError               park
     │   ├── CorruptSliceError                    retry once, then park
+    │   ├── SourceUnreadableError                retry
     │   ├── MissingMetadataError                 park
     │   └── ConflictingMetadataError             park
     ├── PlanError (ValueError)
@@ -250,6 +251,14 @@ class CorruptSliceError(ReadError):
     code = "corrupt_slice"
     disposition = Disposition.RETRY
     max_attempts = 2
+
+
+class SourceUnreadableError(ReadError):
+    """The disk or the share that holds the source gives an error."""
+
+    code = "source_unreadable"
+    disposition = Disposition.RETRY
+    exit_code = ExitCode.FAILED
 
 
 class MissingMetadataError(ReadError):

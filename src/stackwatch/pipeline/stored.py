@@ -18,14 +18,12 @@ class StoredMag:
     Parameters
     ----------
     path : Path
-        The directory of its array, with or without metadata yet: `make_metadata` is called first
-        where there is none.
+        The directory of its array, with its metadata.
     """
 
     def __init__(self, path: Path) -> None:
         import zarr
 
-        # The name of the mode promises it: nothing on the disk can change.
         self._array: Any = zarr.open_array(path, mode="r")
         self._has_time = self._array.ndim == 5
         *_, x, y, z = self._array.shape

@@ -1,10 +1,12 @@
 """Read a file by position: no shared file pointer, short reads noticed, small reads remembered."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO, UnsupportedOperation
 from typing import BinaryIO
 
-from stackwatch.errors import CorruptSliceError
+from stackwatch.errors import CorruptSliceError, SourceUnreadableError
 from stackwatch.model.acquisition import show_path
 
 _WINDOW_BYTES = 4096
@@ -64,16 +66,19 @@ class PositionalFile:
             return
         done = 0
         while done < len(view):
-            got = os.preadv(self._fd, [view[done:]], offset + done)
+            with self._reading():
+                got = os.preadv(self._fd, [view[done:]], offset + done)
             if got == 0:
                 raise self._ends_early(offset, len(view))
             done += got
 
     def _pread(self, offset: int, count: int) -> bytes:
         if self._fd >= 0:
-            data = os.pread(self._fd, count, offset)
+            with self._reading():
+                data = os.pread(self._fd, count, offset)
             while len(data) < count:  # the kernel cuts a read at 2 GiB, a network at less
-                more = os.pread(self._fd, count - len(data), offset + len(data))
+                with self._reading():
+                    more = os.pread(self._fd, count - len(data), offset + len(data))
                 if not more:
                     raise self._ends_early(offset, count)
                 data += more
@@ -87,6 +92,19 @@ class PositionalFile:
         if len(data) < count:
             raise self._ends_early(offset, count)
         return data
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say of the system's errors that they are the source's, not the target's."""
+        try:
+            yield
+        except OSError as error:
+            raise SourceUnreadableError(
+                f"“{show_path(self.name)}” cannot be read ({error.strerror or error}): the disk or "
+                "the share that holds it gives an error. Look at it; the job is tried again.",
+                hint="Look at the disk or the share of the drop folder.",
+                path=show_path(self.name),
+            ) from error
 
     def _ends_early(self, offset: int, count: int) -> CorruptSliceError:
         return CorruptSliceError(
