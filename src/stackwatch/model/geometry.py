@@ -1,7 +1,8 @@
 """Vectors, bounding boxes, mags and voxel sizes.
 
-A vector is always x, y, z. A numpy shape of a slab is `shape_zyx`. `to_cxyz` is the one place
-where an array changes from the microscope's axis order to WEBKNOSSOS's.
+A vector is always x, y, z. A numpy shape of a slab is `shape_zyx`. `to_zyx` is the one place
+where an array changes from WEBKNOSSOS's axis order to the microscope's; the other way there is
+nothing to do, since chunks are written as they lie in the slab.
 """
 
 from collections.abc import Iterator
@@ -100,17 +101,17 @@ class PartialVoxelSize:
         return iter((self.x, self.y, self.z))
 
 
-def to_cxyz(slab: NDArray[Any]) -> NDArray[Any]:
-    """Return a view of a slab with the axes of a WEBKNOSSOS array.
+def to_zyx(cxyz: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of a WEBKNOSSOS array with the axes of a slab.
 
     Parameters
     ----------
-    slab : array, shape (z, y, x) or (z, y, x, c)
+    cxyz : array, shape (c, x, y, z)
 
     Returns
     -------
-    array, shape (c, x, y, z): a view, nothing is copied.
+    array, shape (z, y, x), or (z, y, x, c) where there is more than one channel: a view, nothing
+    is copied.
     """
-    if slab.ndim == 3:
-        return slab.transpose(2, 1, 0)[None]
-    return slab.transpose(3, 2, 1, 0)
+    zyxc = cxyz.transpose(3, 2, 1, 0)
+    return zyxc[..., 0] if zyxc.shape[3] == 1 else zyxc

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stackwatch.model.geometry import Vec3
+from stackwatch.model.geometry import Vec3, to_zyx
 
 PIECE_VOXELS = 1 << 21
 
@@ -39,8 +39,7 @@ class StoredMag:
         """
         place = (slice(None), x, y, z)
         cxyz = self._array[(t, *place)] if self._has_time else self._array[place]
-        zyxc = np.asarray(cxyz).transpose(3, 2, 1, 0)
-        return zyxc[..., 0] if zyxc.shape[3] == 1 else zyxc
+        return to_zyx(np.asarray(cxyz))
 
     def iter_sample(self, t: int, most_voxels: int) -> Iterator[NDArray[Any]]:
         """Yield parts of one timepoint, rows of chunks: all of it, or every n-th of a large one.
