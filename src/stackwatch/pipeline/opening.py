@@ -14,8 +14,7 @@ from stackwatch.model.acquisition import FileEntry, Listing
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan
-from stackwatch.readers.probe import open_image
-from stackwatch.readers.protocol import SliceReader
+from stackwatch.readers.probe import open_image, probe_image
 from stackwatch.readers.source import AcquisitionFiles, FolderFiles, ZipFiles
 
 
@@ -39,18 +38,13 @@ class OpenAcquisition:
 
     def probe(self, path: str) -> ImageInfo:
         """Return what a file's headers tell."""
-        with self._reader(path) as reader:
-            return reader.info
+        with self.files.open(path) as file:
+            return probe_image(file, path)
 
     def palette(self, path: str) -> NDArray[Any] | None:
         """Return a file's palette as uint8 of shape (n, 3), or None."""
-        with self._reader(path) as reader:
-            return reader.palette_rgb()
-
-    @contextmanager
-    def _reader(self, path: str) -> Iterator[SliceReader]:
         with self.files.open(path) as file, closing(open_image(file, path)) as reader:
-            yield reader
+            return reader.palette_rgb()
 
 
 @contextmanager

@@ -117,26 +117,6 @@ class Reopens(Protocol):
         ...
 
 
-class ReaderFactory(Protocol):
-    """A reader module's way in."""
-
-    name: str
-    suffixes: tuple[str, ...]
-
-    def recognises(self, head: bytes) -> bool:
-        """Tell from the first 512 bytes whether this reader understands the file."""
-        ...
-
-    def open(self, file: BinaryIO, name: str) -> SliceReader:
-        """Parse the headers of a seekable file.
-
-        Raises
-        ------
-        CorruptSliceError, UnsupportedFormatError
-        """
-        ...
-
-
 class SliceSource(Protocol):
     """The ordered slices of one stream: what the engine reads. Safe to use from many threads.
 
