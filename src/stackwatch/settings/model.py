@@ -136,6 +136,9 @@ class DaemonSettings(_Section):
     workers: Annotated[Count, Field(ge=1, le=64)] = 1
     threads: Annotated[Count, Field(ge=1, le=1024)] | None = None
     memory_gib: Annotated[Number, Field(gt=0)] | None = None
+    stop_timeout_s: Annotated[Number, Field(gt=0)] = 90.0
+    stall_after_s: Annotated[Number, Field(gt=0)] = 1800.0
+    scan_deadline_s: Annotated[Number, Field(gt=0)] = 300.0
 
     def job_resources(self) -> ResourceOptions:
         """Return what one job may use: the totals, divided by the number of workers."""
@@ -170,7 +173,18 @@ class FolderSettings(_Section):
     acquisition_depth: Annotated[Count, Field(ge=1, le=16)] = 1
     loose: Literal["group", "each", "park"] = "group"
     ignore: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    marker: Annotated[str, Field(min_length=1)] | None = None
+    expected_files: Annotated[Count, Field(ge=1)] | None = None
+    veto_open_files: bool = True
+    writable: bool = False
     incomplete_after_h: Annotated[Number, Field(gt=0)] = 12.0
+    max_workers: Annotated[Count, Field(ge=1, le=64)] | None = None
+    priority: Annotated[Count, Field(ge=-100, le=100)] = 0
+    reserve_gib: Annotated[Number, Field(ge=0)] = 20.0
+    on_success: Literal["keep", "archive", "delete"] = "keep"
+    on_success_dry_run: bool = True
+    archive_to: AbsolutePath | None = None
+    retention_h: Annotated[Number, Field(ge=0)] = 168.0
     on_change: Literal["version", "replace", "park"] = "version"
     layout: Annotated[str, AfterValidator(_layout_name)] = "auto"
     missing_slices: Literal["park", "black"] = "park"
@@ -191,6 +205,12 @@ class FolderSettings(_Section):
     max_mag: PowerOfTwo | None = None
     downsample: bool = True
     verify: VerifyMode = "sample"
+
+    @model_validator(mode="after")
+    def _archive_has_a_place(self) -> Self:
+        if self.on_success == "archive" and self.archive_to is None:
+            raise _refuse('archive_to must be set where on_success = "archive"')
+        return self
 
     @model_validator(mode="after")
     def _shards_hold_whole_chunks(self) -> Self:
