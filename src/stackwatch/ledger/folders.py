@@ -111,6 +111,8 @@ class FolderVerbs:
                 size_mark=row["size_mark"],
                 content_digest=row["content_digest"],
                 is_gone=row["vanished_at_us"] is not None,
+                root_inode=row["root_inode"],
+                accepted_mark=row["accepted_mark"],
             )
             for row in rows
         }
@@ -217,6 +219,9 @@ class FolderVerbs:
             "size_mark": sighting.size_mark,
             "files": sighting.files,
             "total_bytes": sighting.total_bytes,
+            "root_inode": sighting.root_inode,
+            "priority": sighting.directives.priority,
+            "upload": sighting.directives.upload,
         }
         row = self._acquisition(name, sighting.key)
         if row is not None:

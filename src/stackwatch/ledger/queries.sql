@@ -55,7 +55,7 @@ SELECT * FROM acquisitions WHERE id = :acquisition_id;
 
 -- name: acquisition_facts
 SELECT
-    a.id, a.key, a.state, a.generation, a.vanished_at_us,
+    a.id, a.key, a.state, a.generation, a.vanished_at_us, a.root_inode, a.accepted_mark,
     coalesce(g.stat_mark, iif(a.state = 'parked', a.stat_mark, '')) AS stat_mark,
     coalesce(g.size_mark, iif(a.state = 'parked', a.size_mark, '')) AS size_mark,
     coalesce(g.content_digest, '') AS content_digest
@@ -71,16 +71,17 @@ ORDER BY a.changed_at_us DESC, a.id DESC LIMIT :limit;
 -- name: insert_acquisition
 INSERT INTO acquisitions (
     folder_id, key, name, kind, source, state, stat_mark, size_mark, files, total_bytes,
-    seen_at_us, changed_at_us)
+    root_inode, priority, upload, seen_at_us, changed_at_us)
 VALUES (
     :folder_id, :key, :name, :kind, :source, 'settling', :stat_mark, :size_mark, :files,
-    :total_bytes, :now_us, :now_us)
+    :total_bytes, :root_inode, :priority, :upload, :now_us, :now_us)
 RETURNING id;
 
 -- name: sight_acquisition
 UPDATE acquisitions SET
     name = :name, kind = :kind, source = :source, stat_mark = :stat_mark, size_mark = :size_mark,
-    files = :files, total_bytes = :total_bytes, vanished_at_us = NULL
+    files = :files, total_bytes = :total_bytes, root_inode = :root_inode, priority = :priority,
+    upload = :upload, vanished_at_us = NULL
 WHERE id = :acquisition_id;
 
 -- name: acquisition_state

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from stackwatch.errors import LedgerError, LedgerTooNewError
-from stackwatch.ledger.statements import load_schema
+from stackwatch.ledger.statements import load_migration, load_schema
 from stackwatch.model.acquisition import show_path
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x5357_4C47
 """Stands in the file's header and tells a ledger from any other SQLite file."""
 
@@ -26,8 +26,15 @@ class Migration:
     apply: Callable[[sqlite3.Connection], None]
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = ()
-"""In order; the version is the one reached. The first schema needs none."""
+def _run_script(connection: sqlite3.Connection, script: str) -> None:
+    for statement in _split(script):
+        connection.execute(statement)
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    Migration(2, lambda connection: _run_script(connection, load_migration(2))),
+)
+"""In order; the version is the one reached."""
 
 
 def ensure_schema(
@@ -63,7 +70,7 @@ def ensure_schema(
     if version == wanted:
         return None
     if version == 0:
-        _in_transaction(connection, lambda: _create(connection), wanted)
+        _in_transaction(connection, lambda: _run_script(connection, load_schema()), wanted)
         return None
     steps = [step for step in migrations if version < step.version <= wanted]
     copy = path.with_name(f"{path.name}.before-{wanted}")
@@ -97,11 +104,6 @@ def check_version(connection: sqlite3.Connection, path: Path, wanted: int = SCHE
             known_schema=wanted,
         )
     return version
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in _split(load_schema()):
-        connection.execute(statement)
 
 
 def _split(script: str) -> list[str]:

@@ -1,4 +1,4 @@
--- The ledger, schema 1. Times are microseconds since 1970 UTC, paths are bytes.
+-- The ledger, schema 2. Times are microseconds since 1970 UTC, paths are bytes.
 -- States are the words of model/job.py; only the verbs of the ledger change them.
 
 CREATE TABLE daemon (
@@ -9,6 +9,12 @@ CREATE TABLE daemon (
     started_at_us INTEGER NOT NULL,
     alive_at_us   INTEGER NOT NULL,
     stopped_at_us INTEGER
+) STRICT;
+
+-- Who this ledger is, for claims that two daemons lay on one target.
+CREATE TABLE identity (
+    id        INTEGER PRIMARY KEY CHECK (id = 1),
+    ledger_id TEXT    NOT NULL
 ) STRICT;
 
 CREATE TABLE folders (
@@ -45,6 +51,10 @@ CREATE TABLE acquisitions (
     seen_at_us      INTEGER NOT NULL,
     changed_at_us   INTEGER NOT NULL,
     vanished_at_us  INTEGER,
+    root_inode      INTEGER NOT NULL DEFAULT 0,
+    priority        INTEGER NOT NULL DEFAULT 0,
+    upload          INTEGER CHECK (upload IN (0, 1)),
+    accepted_mark   TEXT    NOT NULL DEFAULT '',
     UNIQUE (folder_id, key)
 ) STRICT;
 
@@ -115,6 +125,22 @@ CREATE UNIQUE INDEX one_dataset_per_path ON datasets (path)
     WHERE state IN ('publishing', 'published');
 CREATE INDEX datasets_by_digest ON datasets (content_digest);
 
+-- What becomes of a source after its dataset was published: `due` waits for the retention, `running`
+-- was begun and is taken up again after a crash, `refused` keeps the source.
+CREATE TABLE disposals (
+    id              INTEGER PRIMARY KEY,
+    generation_id   INTEGER NOT NULL REFERENCES generations (id),
+    action          TEXT    NOT NULL CHECK (action IN ('archive', 'delete')),
+    state           TEXT    NOT NULL CHECK (state IN ('due', 'running', 'done', 'refused')),
+    stat_mark       TEXT    NOT NULL,
+    archive_path    BLOB    NOT NULL DEFAULT x'',
+    error           TEXT    NOT NULL DEFAULT '',
+    due_at_us       INTEGER NOT NULL,
+    recorded_at_us  INTEGER NOT NULL,
+    finished_at_us  INTEGER,
+    UNIQUE (generation_id)
+) STRICT;
+
 CREATE TABLE events (
     id             INTEGER PRIMARY KEY,
     at_us          INTEGER NOT NULL,
@@ -146,7 +172,7 @@ SELECT
     acquisitions.key, acquisitions.name, acquisitions.kind, acquisitions.source,
     acquisitions.state AS acquisition_state,
     acquisitions.generation AS newest_generation,
-    acquisitions.vanished_at_us,
+    acquisitions.vanished_at_us, acquisitions.priority,
     generations.number AS generation, generations.stat_mark, generations.size_mark,
     generations.files, generations.total_bytes,
     folders.name AS folder, folders.path AS folder_path, folders.target,

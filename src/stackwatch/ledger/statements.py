@@ -25,5 +25,10 @@ def load_schema() -> str:
     return _read("schema.sql")
 
 
+def load_migration(version: int) -> str:
+    """Return the statements that lead to a schema from the one before it."""
+    return _read(f"schema_{version}.sql")
+
+
 def _read(name: str) -> str:
     return resources.files("stackwatch.ledger").joinpath(name).read_text(encoding="utf-8")

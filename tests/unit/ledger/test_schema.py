@@ -10,10 +10,12 @@ import pytest
 from stackwatch.errors import LedgerError, LedgerTooNewError
 from stackwatch.ledger import book, datasets, folders, jobs, ledger, reader
 from stackwatch.ledger.ledger import LEDGER_NAME, Ledger
-from stackwatch.ledger.schema import SCHEMA_VERSION, Migration, ensure_schema
+from stackwatch.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, Migration, ensure_schema
 from stackwatch.ledger.statements import load_schema, load_statements
 from stackwatch.model.facts import AcquisitionKind
 from stackwatch.model.job import AcquisitionState, DatasetState, FolderState, JobState
+
+NEXT = SCHEMA_VERSION + 1
 
 
 def made(path: Path) -> sqlite3.Connection:
@@ -120,9 +122,9 @@ def test_a_change_that_sqlite_refuses(tmp_path):
 def test_ensure_schema_migrates_after_a_copy(tmp_path):
     """Each step is applied in order, and the copy holds the ledger as it was."""
     path = tmp_path / LEDGER_NAME
-    steps = [Migration(2, add_column("a")), Migration(3, add_column("b"))]
+    steps = [Migration(NEXT, add_column("a")), Migration(NEXT + 1, add_column("b"))]
     with closing(made(path)) as connection:
-        copy = ensure_schema(connection, path, steps, wanted=3)
+        copy = ensure_schema(connection, path, steps, wanted=NEXT + 1)
         columns = {row["name"] for row in connection.execute("PRAGMA table_info(daemon)")}
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     assert copy is not None
@@ -130,8 +132,37 @@ def test_ensure_schema_migrates_after_a_copy(tmp_path):
         old_columns = {row[1] for row in old.execute("PRAGMA table_info(daemon)")}
         old_version = old.execute("PRAGMA user_version").fetchone()[0]
 
-    assert ({"a", "b"}, 3) == (columns - old_columns, version)
+    assert ({"a", "b"}, NEXT + 1) == (columns - old_columns, version)
     assert SCHEMA_VERSION == old_version
+
+
+def test_a_ledger_of_the_first_schema_becomes_a_present_one(tmp_path):
+    """Migrated and made anew, a ledger has the same tables with the same columns and views."""
+    first = Path(__file__).with_name("schema_1.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(tmp_path / LEDGER_NAME, isolation_level=None)) as connection:
+        connection.executescript(first)
+        connection.execute("INSERT INTO folders (id, name, path, target, state, recorded_at_us) "
+                           "VALUES (1, 'em', x'2f', x'2f', 'healthy', 1)")  # fmt: skip
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+        ensure_schema(connection, tmp_path / LEDGER_NAME)
+        migrated = columns_of(connection)
+        kept = connection.execute("SELECT name FROM folders").fetchall()
+    (tmp_path / "new").mkdir()
+    with closing(made(tmp_path / "new" / LEDGER_NAME)) as connection:
+        new = columns_of(connection)
+
+    assert new == migrated
+    assert [("em",)] == kept
+
+
+def columns_of(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    """Return the columns of each table and view."""
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+    return {
+        row[0]: {column[1] for column in connection.execute(f"PRAGMA table_info({row[0]})")}
+        for row in names.fetchall()
+    }
 
 
 def test_ensure_schema_failed_step_leaves_the_older_schema(tmp_path):
@@ -145,7 +176,7 @@ def test_ensure_schema_failed_step_leaves_the_older_schema(tmp_path):
     with closing(made(path)) as connection:
         for _ in range(2):
             with pytest.raises(sqlite3.OperationalError):
-                ensure_schema(connection, path, [Migration(2, broken)], wanted=2)
+                ensure_schema(connection, path, [Migration(NEXT, broken)], wanted=NEXT)
         columns = {row["name"] for row in connection.execute("PRAGMA table_info(daemon)")}
         version = connection.execute("PRAGMA user_version").fetchone()[0]
 
