@@ -7,6 +7,8 @@
     ├── UsageError (ValueError)                  exit 2
     ├── AcquisitionError
     │   ├── StillArrivingError                   wait
+    │   ├── IncompleteAcquisitionError           park: waits for the rest, or a person
+    │   ├── SidecarError (ValueError)            park, names the line
     │   ├── ChangedDuringConversionError         retry, from the start
     │   └── VanishedError (FileNotFoundError)    park
     ├── LayoutError
@@ -28,6 +30,7 @@
     │   ├── TargetNotWritableError               retry; exit 73
     │   ├── OutOfSpaceError                      wait; exit 73
     │   └── VerificationError                    retry, keep the evidence
+    ├── DisposalError                            park: the source stays where it is
     ├── LedgerError
     │   ├── LedgerInUseError                     exit 69: another daemon
     │   ├── LedgerTooNewError                    exit 69: newer schema
@@ -38,6 +41,7 @@
     │   └── DeliveryRefusedError                 park
     ├── CancelledError                           retry: stopped on request
     ├── WorkerKilledError                        retry smaller, then park
+    ├── StalledError                             retry, then park: no progress for long
     ├── LimitExceededError                       park (zip bomb, absurd size)
     ├── UnexpectedError                          retry, then park: a bug of ours
     └── MissingExtraError (ImportError)          park, names the pip line
@@ -187,6 +191,18 @@ class StillArrivingError(AcquisitionError):
     disposition = Disposition.WAIT
 
 
+class IncompleteAcquisitionError(AcquisitionError):
+    """The acquisition says itself that more belongs to it, or that it was aborted."""
+
+    code = "incomplete"
+
+
+class SidecarError(AcquisitionError, ValueError):
+    """The acquisition's `stackwatch.toml` has mistakes."""
+
+    code = "sidecar"
+
+
 class ChangedDuringConversionError(AcquisitionError):
     """The acquisition changed while it was read; the conversion starts anew."""
 
@@ -328,6 +344,12 @@ class VerificationError(WriteError):
     code = "verification"
 
 
+class DisposalError(StackwatchError):
+    """An acquisition cannot be archived or deleted; it is kept."""
+
+    code = "disposal"
+
+
 class LedgerError(StackwatchError):
     """The ledger cannot be used."""
 
@@ -392,6 +414,14 @@ class WorkerKilledError(StackwatchError):
     """The conversion's process ended without a word."""
 
     code = "worker_killed"
+    disposition = Disposition.RETRY
+    max_attempts = 3
+
+
+class StalledError(StackwatchError):
+    """The conversion made no progress for so long that it was ended."""
+
+    code = "stalled"
     disposition = Disposition.RETRY
     max_attempts = 3
 
