@@ -10,6 +10,7 @@ from stackwatch.model.job import FolderState
 from stackwatch.settings import LOCAL_QUIET_GAP_S, NETWORK_QUIET_GAP_S, FolderSettings
 from stackwatch.watch.agenda import AgendaOptions, Look, plan_look
 from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.probe import ReadinessOptions
 from stackwatch.watch.reconcile import Action, FolderView, ReconcileOptions, reconcile
 from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions
 from stackwatch.watch.settle import SettleOptions
@@ -115,4 +116,7 @@ class WatchedFolder:
 
 def scan_options(settings: FolderSettings) -> ScanOptions:
     """Return what a scan of this folder is told."""
-    return ScanOptions(settings.acquisition_depth, settings.loose, settings.ignore)
+    readiness = ReadinessOptions(
+        settings.marker or "", settings.expected_files, settings.veto_open_files
+    )
+    return ScanOptions(settings.acquisition_depth, settings.loose, settings.ignore, readiness)

@@ -1,6 +1,6 @@
 """What the watching river and the ledger tell each other about acquisitions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +14,72 @@ class AcquisitionKind(StrEnum):
     FOLDER = "folder"
     FILE = "file"
     GROUP = "group"
+
+
+class VetoKind(StrEnum):
+    """What speaks against an acquisition being complete."""
+
+    UNREADABLE = "unreadable"
+    """A folder or file of it cannot be looked at."""
+    TEMPORARY = "temporary"
+    """A file still has the name of an unfinished transfer."""
+    MARKER = "marker"
+    """The marker is missing, tells of an abort, or is not true yet."""
+    COUNT = "count"
+    """Fewer or more files than are expected."""
+    OPEN = "open"
+    """A program has a file open for writing."""
+    EMPTY_FILE = "empty_file"
+    HOLE = "hole"
+    """A file was made at its full size and is not filled yet."""
+
+
+_LAPSING = frozenset({VetoKind.EMPTY_FILE, VetoKind.HOLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Veto:
+    """One reason why an acquisition cannot be complete, whatever the clock says.
+
+    Attributes
+    ----------
+    kind : VetoKind
+    reason : str
+        For a person, with names and numbers: “marker `*.done` is not there”.
+    """
+
+    kind: VetoKind
+    reason: str
+
+    @property
+    def is_lapsing(self) -> bool:
+        """Tell whether it may be meant so: it lapses after a multiple of the quiet gap."""
+        return self.kind in _LAPSING
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """What an acquisition's sidecar tells the daemon; the rest of it is the conversion's matter.
+
+    Attributes
+    ----------
+    name : str
+        Takes the place of the acquisition's name in `dataset_name`; empty: it says none.
+    skip : bool
+        Never convert it.
+    priority : int
+        Added to the folder's.
+    expected_files : int or None
+        How many files it has when it is complete, the sidecar itself and markers not counted.
+    upload : bool or None
+        Whether its datasets are to be delivered; None leaves it to the folder.
+    """
+
+    name: str = ""
+    skip: bool = False
+    priority: int = 0
+    expected_files: int | None = None
+    upload: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +111,16 @@ class Sighting:
         comparison of the content.
     unreadable : int
         Folders inside that could not be listed: the acquisition is not known whole.
+    vetoes : tuple of Veto
+        What speaks against its being complete, as far as this scan looked.
+    is_probed : bool
+        Whether the scan also looked for what costs more than a listing (holes, open files,
+        marker, sidecar). Only a probed sighting can settle.
+    directives : Directives
+        Of its sidecar; the defaults if it has none, or was not probed.
+    root_inode : int
+        Inode of the acquisition's folder or single file, 0 for groups and on network mounts: tells
+        a renamed acquisition from a new one.
     """
 
     key: str
@@ -58,6 +134,10 @@ class Sighting:
     stat_mark: str
     size_mark: str
     unreadable: int = 0
+    vetoes: tuple[Veto, ...] = ()
+    is_probed: bool = True
+    directives: Directives = field(default_factory=Directives)
+    root_inode: int = 0
 
     @property
     def is_loose(self) -> bool:
@@ -95,6 +175,10 @@ class AcquisitionFact:
         Of the newest generation; empty until it was read.
     is_gone : bool
         It was not there when last looked for.
+    root_inode : int
+        As in `Sighting`, when it was last seen.
+    accepted_mark : str
+        The stat mark at which a person said that it is complete as it is; else empty.
     """
 
     acquisition_id: AcquisitionId
@@ -105,3 +189,5 @@ class AcquisitionFact:
     size_mark: str = ""
     content_digest: str = ""
     is_gone: bool = False
+    root_inode: int = 0
+    accepted_mark: str = ""

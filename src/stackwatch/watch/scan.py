@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,6 +19,7 @@ from stackwatch.model.facts import AcquisitionKind, Sighting
 from stackwatch.watch.loose import group_loose
 from stackwatch.watch.marks import FileFacts, mark_files
 from stackwatch.watch.mounts import MountChange, MountIdentity, compare_mounts, probe_mount
+from stackwatch.watch.probe import Probed, ReadinessOptions, probe_acquisition
 
 MAX_REFUSALS: Final = 100
 """Refusals kept of one scan: evidence for a person, not a list of everything."""
@@ -42,11 +43,13 @@ class ScanOptions:
         `each` makes every loose file an acquisition; `group` and `park` group them.
     ignore : tuple of str
         Patterns beside the usual junk.
+    readiness : ReadinessOptions
     """
 
     acquisition_depth: int = 1
     loose: LooseMode = "group"
     ignore: tuple[str, ...] = ()
+    readiness: ReadinessOptions = field(default_factory=ReadinessOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,13 @@ class _Walk:
         unreadable: int = 0,
     ) -> Sighting:
         marks = mark_files(facts, is_remote=self.is_remote)
+        is_probed = self.keys is not None
+        probed = Probed()
+        if is_probed:
+            inside = key if source is None and kind is AcquisitionKind.FOLDER else source or ""
+            probed = probe_acquisition(
+                _join(self.root, inside), facts, self.options.readiness, is_remote=self.is_remote
+            )
         return Sighting(
             key=key,
             name=name,
@@ -307,6 +317,9 @@ class _Walk:
             stat_mark=marks.stat_mark,
             size_mark=marks.size_mark,
             unreadable=unreadable,
+            vetoes=probed.vetoes,
+            is_probed=is_probed,
+            directives=probed.directives,
         )
 
 

@@ -192,7 +192,7 @@ def test_scan_folder_of_a_literal_group_name(tmp_path):
 
 
 def test_scan_folder_of_chosen_keys(tmp_path):
-    """A scan of a few acquisitions says the same of them as a scan of everything."""
+    """A scan of a few acquisitions says the same of them as a scan of everything, but probes."""
     write(tmp_path, "run1/a.tif", "run2/a.tif", "img_1.tif", "img_2.tif")
     everything = by_key(tmp_path)
     wanted = frozenset({"run2", "img_#.tif", "absent"})
@@ -200,9 +200,10 @@ def test_scan_folder_of_chosen_keys(tmp_path):
     scan = scanned(tmp_path, keys=wanted)
 
     assert wanted == scan.keys
-    assert {key: everything[key] for key in ("img_#.tif", "run2")} == {
+    assert {key: replace(everything[key], is_probed=True) for key in ("img_#.tif", "run2")} == {
         sighting.key: sighting for sighting in scan.sightings
     }
+    assert not any(sighting.is_probed for sighting in everything.values())
 
 
 def test_scan_folder_absent(tmp_path):
