@@ -60,21 +60,42 @@ class JobVerbs:
             self._supersede(acquisition, new.generation)
             return self._insert(acquisition, new)
 
-    def claim(self, worker_pid: int | None = None) -> Job | None:
-        """Take the oldest job that may start, or nothing; the attempt is counted before it begins.
+    def heads(self) -> tuple[Job, ...]:
+        """Return for each folder the one job that may start next; others wait behind it.
 
         Waiting jobs whose time has come are queued first. Jobs are left alone while their
         acquisition is arriving or gone, their folder unavailable or not configured, or another
-        generation of the same acquisition is claimed.
+        generation of the same acquisition is claimed. Within a folder the acquisition's own
+        priority counts, then the age.
+
+        Returns
+        -------
+        tuple of Job
+            At most one for each folder: who chooses between folders knows their limits and turns.
+        """
+        with self._book.transaction():
+            self._wake_due()
+            rows = self._book.rows("head_jobs", now_us=self._book.now_us())
+        return tuple(Job.from_row(row) for row in rows)
+
+    def claim(self, worker_pid: int | None = None, job_id: JobId | None = None) -> Job | None:
+        """Take a job that may start, or nothing; the attempt is counted before it begins.
+
+        Parameters
+        ----------
+        worker_pid : int or None
+        job_id : JobId or None
+            One of `heads`; None takes the first of them.
 
         Returns
         -------
         Job or None
-            With `staging_name` and `attempt` of this attempt.
+            With `staging_name` and `attempt` of this attempt; None if it may not start any more.
         """
         with self._book.transaction():
             self._wake_due()
-            row = self._book.row("next_job", now_us=self._book.now_us())
+            heads = self._book.rows("head_jobs", now_us=self._book.now_us())
+            row = next((head for head in heads if job_id in (None, head["id"])), None)
             if row is None:
                 return None
             self._book.move_job(row, JobState.CLAIMED, "job.claimed", attempt=row["attempt"] + 1)

@@ -154,14 +154,18 @@ SELECT state, count(*) AS number FROM jobs GROUP BY state;
 -- name: due_jobs
 SELECT * FROM job_facts WHERE state = 'waiting' AND not_before_us <= :now_us ORDER BY id;
 
--- name: next_job
-SELECT * FROM job_facts AS j
-WHERE j.state = 'queued' AND j.not_before_us <= :now_us AND j.acquisition_state = 'queued'
-    AND j.generation = j.newest_generation AND j.vanished_at_us IS NULL
-    AND j.is_configured = 1 AND j.folder_state <> 'unavailable'
-    AND NOT EXISTS (
-        SELECT 1 FROM jobs AS o WHERE o.acquisition_id = j.acquisition_id AND o.state = 'claimed')
-ORDER BY j.queued_at_us, j.id LIMIT 1;
+-- name: head_jobs
+SELECT * FROM (
+    SELECT j.*, row_number() OVER (
+        PARTITION BY j.folder ORDER BY j.priority DESC, j.queued_at_us, j.id) AS place
+    FROM job_facts AS j
+    WHERE j.state = 'queued' AND j.not_before_us <= :now_us AND j.acquisition_state = 'queued'
+        AND j.generation = j.newest_generation AND j.vanished_at_us IS NULL
+        AND j.is_configured = 1 AND j.folder_state <> 'unavailable'
+        AND NOT EXISTS (
+            SELECT 1 FROM jobs AS o
+            WHERE o.acquisition_id = j.acquisition_id AND o.state = 'claimed'))
+WHERE place = 1 ORDER BY priority DESC, queued_at_us, id;
 
 -- name: next_due
 SELECT min(not_before_us) AS at_us FROM jobs WHERE state IN ('queued', 'waiting');

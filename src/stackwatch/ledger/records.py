@@ -211,6 +211,8 @@ class Job:
         Attempts since it was queued or last retried by a person: what a retry policy counts.
     error, progress, result : dict or None
         JSON values; `error` is an error's `as_record`.
+    priority : int
+        The acquisition's own, from its sidecar.
     """
 
     job_id: JobId
@@ -239,6 +241,7 @@ class Job:
     claimed_at_us: int | None
     alive_at_us: int | None
     finished_at_us: int | None
+    priority: int = 0
 
     @property
     def staging_name(self) -> str:
@@ -275,6 +278,7 @@ class Job:
             claimed_at_us=row["claimed_at_us"],
             alive_at_us=row["alive_at_us"],
             finished_at_us=row["finished_at_us"],
+            priority=row["priority"],
         )
 
     def as_record(self) -> dict[str, Any]:
