@@ -1,0 +1,182 @@
+"""Is there room for a conversion at its target? Decided before it is begun, and no job fails for it.
+
+A folder whose next conversion does not fit, or whose target cannot be written to, is *paused*: its
+jobs stay in the queue, no attempt is counted, and it goes on by itself.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stackwatch.model.acquisition import show_path
+
+GIB = 1 << 30
+RESERVE_SHARE = 0.05
+"""Of a small disk this share is kept free instead of `reserve_gib`."""
+
+NEED_FACTOR = 1.2
+"""What a dataset takes, over its source: all mags, somewhat compressed. Only for a first look; the
+worker knows better when it has read the headers, and says so."""
+
+INODES_LEAST = 64
+"""Fewer free inodes than this are none: each layer, mag and shard takes a few."""
+
+RESUME_SHARE = 0.1
+RESUME_MOST = GIB
+"""A paused folder goes on when there is this much more than needed, so that it does not flutter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the disk below a target had to give.
+
+    Attributes
+    ----------
+    device : int
+        Targets on one file system share it.
+    total_bytes, free_bytes : int
+        Free for us, not for root.
+    free_inodes : int or None
+        None where the file system does not count them.
+    obstacle : str
+        Why nothing can be written there at all, for a person; empty if something can.
+    """
+
+    device: int = 0
+    total_bytes: int = 0
+    free_bytes: int = 0
+    free_inodes: int | None = None
+    obstacle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why a folder is paused.
+
+    Attributes
+    ----------
+    reason : str
+        For a person.
+    needed_bytes, free_bytes, reserve_bytes : int
+        `free_bytes` above the reserve and above what running conversions still need.
+    """
+
+    reason: str
+    needed_bytes: int = 0
+    free_bytes: int = 0
+    reserve_bytes: int = 0
+
+    def as_record(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {
+            "reason": self.reason,
+            "needed_bytes": self.needed_bytes,
+            "free_bytes": self.free_bytes,
+            "reserve_bytes": self.reserve_bytes,
+        }
+
+
+def probe_room(target: Path) -> Room:
+    """Look how much room there is. Runs in an errand process: the target may hang."""
+    try:
+        found = os.statvfs(target)
+        device = target.stat().st_dev
+    except OSError as error:
+        return Room(obstacle=f"“{show_path(target)}”: {error.strerror}")
+    room = Room(
+        device,
+        found.f_blocks * found.f_frsize,
+        found.f_bavail * found.f_frsize,
+        found.f_favail if found.f_files > 0 else None,
+    )
+    if not target.is_dir():
+        return Room(obstacle=f"“{show_path(target)}” is no folder")
+    if not os.access(target, os.W_OK | os.X_OK):
+        why = "the file system is read-only" if found.f_flag & os.ST_RDONLY else "no permission"
+        return Room(obstacle=f"“{show_path(target)}” cannot be written to: {why}")
+    return room
+
+
+def plan_reserve(reserve_gib: float, total_bytes: int) -> int:
+    """Return how much is kept free, in bytes: as set, or a twentieth of a disk that is small."""
+    return int(min(reserve_gib * GIB, total_bytes * RESERVE_SHARE))
+
+
+def estimate_need(source_bytes: int, error: Mapping[str, Any] | None = None) -> int:
+    """Return about how many bytes a conversion will write.
+
+    Parameters
+    ----------
+    source_bytes : int
+        Of the acquisition's files.
+    error : mapping or None
+        Of the job's last attempt, as the ledger has it: a worker that found too little room had
+        read the headers, so its figure is the better one.
+    """
+    told = (error or {}).get("values", {}).get("needed_bytes")
+    return int(told) if isinstance(told, int) else int(source_bytes * NEED_FACTOR)
+
+
+def judge_room(
+    room: Room,
+    needed_bytes: int,
+    reserve_gib: float,
+    promised_bytes: int = 0,
+    *,
+    is_paused: bool = False,
+) -> Pause | None:
+    """Decide whether a conversion may begin. Pure.
+
+    Parameters
+    ----------
+    room : Room
+    needed_bytes : int
+    reserve_gib : float
+        As set for the folder.
+    promised_bytes : int
+        What running conversions are going to write on the same file system.
+    is_paused : bool
+        Whether the folder is paused now: then a little more room is asked for.
+
+    Returns
+    -------
+    Pause or None
+        None: there is room. So it is for what would not even fit the empty disk: waiting would be
+        in vain, and block what comes after it; its own worker shall tell.
+    """
+    if room.obstacle:
+        return Pause(f"waits for its target: {room.obstacle}", needed_bytes)
+    reserve = plan_reserve(reserve_gib, room.total_bytes)
+    if room.free_inodes is not None and room.free_inodes < INODES_LEAST:
+        reason = f"waits for room: its target's disk has {room.free_inodes} free inodes left"
+        return Pause(reason, needed_bytes, room.free_bytes, reserve)
+    if needed_bytes > room.total_bytes - reserve:
+        return None
+    free = max(0, room.free_bytes - reserve - promised_bytes)
+    margin = min(int(needed_bytes * RESUME_SHARE), RESUME_MOST) if is_paused else 0
+    wanted = min(needed_bytes + margin, room.total_bytes - reserve)
+    if free >= wanted:
+        return None
+    reason = (
+        f"waits for room: needs {show_bytes(needed_bytes)}, {show_bytes(free)} free above the "
+        f"reserve of {show_bytes(reserve)}"
+    )
+    if promised_bytes:
+        reason += f" and the {show_bytes(promised_bytes)} that running conversions still need"
+    return Pause(reason, needed_bytes, free, reserve)
+
+
+def show_bytes(count: int) -> str:
+    """Return a number of bytes for a person.
+
+    Examples
+    --------
+    >>> show_bytes(12 * 2**30), show_bytes(5 * 2**20)
+    ('12 GiB', '5 MiB')
+    """
+    for unit, size in (("GiB", GIB), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
