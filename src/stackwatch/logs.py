@@ -37,9 +37,11 @@ class Event(StrEnum):
     ACQUISITION_MOVED = "acquisition.moved"
     CONTROL_ANSWERED = "control.answered"
     CONTROL_REFUSED = "control.refused"
+    DAEMON_DRAINED = "daemon.drained"
     DAEMON_STARTED = "daemon.started"
     DAEMON_STOPPED = "daemon.stopped"
     DAEMON_STOPPING = "daemon.stopping"
+    DAEMON_WAITING = "daemon.waiting"
     DATASET_PUBLISHED = "dataset.published"
     DAEMON_DEGRADED = "daemon.degraded"
     DAEMON_RECOVERED = "daemon.recovered"
@@ -56,7 +58,10 @@ class Event(StrEnum):
     JOB_SUPERSEDED = "job.superseded"
     JOB_WAITING = "job.waiting"
     LIBRARY_WARNED = "library.warned"
+    MISTAKE_CAUGHT = "mistake.caught"
     SCAN_FINISHED = "scan.finished"
+    SETTINGS_REFUSED = "settings.refused"
+    SETTINGS_RELOADED = "settings.reloaded"
     SETTINGS_WARNED = "settings.warned"
     SOURCE_ARCHIVED = "source.archived"
     SOURCE_DELETED = "source.deleted"
@@ -69,10 +74,12 @@ class Event(StrEnum):
 
 
 KEYS: Final = frozenset({
-    "acquisition", "acquisition_id", "attempt", "bytes_read", "bytes_written", "content_digest",
+    "acquisition", "acquisition_id", "added", "attempt", "bytes_read", "bytes_written", "changed",
+    "content_digest",
     "datasets", "disposition", "error_code", "event", "exc_info", "exception", "files", "folder",
-    "folders", "generation", "hint", "job_id", "layer", "layout", "level", "logger", "mag",
-    "message", "mib_per_s", "path", "peak_mib", "pid", "reason", "retry_at_utc", "seconds",
+    "folders", "generation", "hint", "job_id", "layer", "layout", "left", "level", "logger",
+    "mag", "message", "mib_per_s", "needs_restart", "parked", "path", "peak_mib", "pid", "reason",
+    "removed", "retry_at_utc", "seconds",
     "shape_zyx", "signal", "state", "timestamp", "total_bytes", "version", "voxels", "workers",
 })  # fmt: skip
 """Every key a log line may carry: units in the name."""

@@ -24,8 +24,8 @@ class Answers:
 
     Parameters
     ----------
-    reload, stop : callable
-        The service's own deeds.
+    stop : callable
+        The service's own deed.
     """
 
     def __init__(
@@ -35,7 +35,6 @@ class Answers:
         watching: Watching,
         conversions: Conversions,
         clock: Clock,
-        reload: Callable[[], dict[str, Any]],
         stop: Callable[[], None],
     ) -> None:
         self._ledger = ledger
@@ -43,7 +42,6 @@ class Answers:
         self._watching = watching
         self._conversions = conversions
         self._clock = clock
-        self._reload = reload
         self._stop = stop
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -63,8 +61,6 @@ class Answers:
                 return self._rescan(command)
             case "explain":
                 return self._explain(command)
-            case "reload":
-                return self._reload()
             case "stop":
                 self._stop()
                 return {"status": "stopping"}

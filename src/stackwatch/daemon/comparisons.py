@@ -73,6 +73,11 @@ class Comparisons:
         """Whether a worker compares."""
         return self._worker is not None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is compared and nothing waits for it."""
+        return self._worker is None and not self._waiting
+
     def ask(self, comparison: Comparison) -> None:
         """Have an acquisition compared; asking again for the same look changes nothing."""
         current = self._current

@@ -1,11 +1,12 @@
 """What the daemon asks the ledger about the past: earlier datasets, names in use, failures."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from stackwatch.errors import CancelledError, Disposition, WorkerKilledError, error_by_code
 from stackwatch.ledger.reader import LedgerReader
-from stackwatch.ledger.records import DatasetRecord, EventRecord
+from stackwatch.ledger.records import AcquisitionRecord, DatasetRecord, EventRecord, Job
 from stackwatch.model.job import AcquisitionId, JobId, JobState
 
 _DATASETS = """
@@ -20,6 +21,33 @@ WHERE folders.target = :target AND folders.is_configured = 1
     AND acquisitions.state <> 'ignored'
 """
 _NEWEST = "SELECT generation = newest_generation AS is_newest FROM job_facts WHERE id = :job_id"
+_LAST_EVENT = "SELECT coalesce(max(id), 0) AS id FROM events"
+_SUCCEEDED = """
+SELECT * FROM job_facts WHERE state = 'succeeded' AND id IN (
+    SELECT job_id FROM events WHERE id > :since AND event = 'job.succeeded'
+) ORDER BY id
+"""
+_PARKED = """
+SELECT a.*, f.name AS folder FROM acquisitions AS a JOIN folders AS f ON f.id = a.folder_id
+WHERE a.state = 'parked' AND a.id IN (
+    SELECT acquisition_id FROM events WHERE id > :since AND state_to = 'parked'
+) ORDER BY a.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came to an end since some moment.
+
+    Attributes
+    ----------
+    succeeded : tuple of Job
+    parked : tuple of AcquisitionRecord
+        Those that still are.
+    """
+
+    succeeded: tuple[Job, ...]
+    parked: tuple[AcquisitionRecord, ...]
 
 
 class History(LedgerReader):
@@ -47,6 +75,18 @@ class History(LedgerReader):
         """Return a job's history, oldest first."""
         details = self.show_job(job_id)
         return () if details is None else details.events
+
+    def last_event_id(self) -> int:
+        """Return the number of the newest event: a moment to count from."""
+        return int(self._connection.execute(_LAST_EVENT).fetchone()["id"])
+
+    def ended_since(self, event_id: int) -> Ended:
+        """Return what succeeded and what was parked after that event."""
+        since = {"since": event_id}
+        return Ended(
+            tuple(map(Job.from_row, self._connection.execute(_SUCCEEDED, since))),
+            tuple(map(AcquisitionRecord.from_row, self._connection.execute(_PARKED, since))),
+        )
 
 
 def count_failures(events: tuple[EventRecord, ...]) -> int:

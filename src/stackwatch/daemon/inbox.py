@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from stackwatch.daemon.reload import SettingsLoaded
 from stackwatch.daemon.scanner import ScanSaid
 from stackwatch.daemon.workers import FactReported, WorkerEnded
 from stackwatch.errors import StackwatchError
@@ -32,7 +33,7 @@ class Hinted:
     """Something changed in a drop folder."""
 
 
-Message = Asked | Signalled | Hinted | ScanSaid | FactReported | WorkerEnded
+Message = Asked | Signalled | Hinted | SettingsLoaded | ScanSaid | FactReported | WorkerEnded
 
 
 class Wake(threading.Event):

@@ -8,7 +8,7 @@ the next message or the next due time.
 import queue
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,22 +18,18 @@ from stackwatch.daemon.answers import Answers
 from stackwatch.daemon.comparisons import NO_JOB
 from stackwatch.daemon.control import ControlServer
 from stackwatch.daemon.conversions import Conversions
+from stackwatch.daemon.drain import Drain, Survey
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
+from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.recovery import recover
+from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, plan_swap
 from stackwatch.daemon.scanner import ScanSaid
 from stackwatch.daemon.sdnotify import Notifier
 from stackwatch.daemon.watching import Watching
 from stackwatch.daemon.workers import WORKER_COMMAND, FactReported, WorkerEnded
-from stackwatch.errors import (
-    ConfigError,
-    ExitCode,
-    LedgerError,
-    NoDaemonError,
-    StackwatchError,
-    UsageError,
-)
+from stackwatch.errors import ExitCode, NoDaemonError, StackwatchError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, configure_logs, logger
 from stackwatch.model.job import FolderState
@@ -43,13 +39,12 @@ LONGEST_SLEEP_S = 1.0
 """Waiting jobs become due in the ledger without a message: so often it is asked."""
 
 BEAT_INTERVAL_S = 30.0
+SURVEY_INTERVAL_S = 0.25
 READY_WAIT_S = 60.0
 """READY is not held back longer by a first scan that takes its time."""
 
 SCAN_END_S = 5.0
 """How long the end waits for killed scan processes: one may hang on a dead share for ever."""
-
-LoadSettings = Callable[[], Settings]
 
 
 def run_service(
@@ -57,6 +52,7 @@ def run_service(
     reload: LoadSettings | None = None,
     worker_command: Sequence[str] = WORKER_COMMAND,
     clock: Clock | None = None,
+    drain: Drain | None = None,
 ) -> int:
     """Run the daemon until it is asked to stop.
 
@@ -69,11 +65,14 @@ def run_service(
     worker_command : sequence of str
         What a worker process is.
     clock : Clock or None
+    drain : Drain or None
+        End when all that can be done is done; None: go on until a stop is asked for.
 
     Returns
     -------
     int
-        Exit code: 0 after a stop on request, 1 when the ledger failed.
+        Exit code: 0 after a stop on request, 1 when the ledger failed; with `drain` its verdict,
+        or 130 or 143 if a signal came first.
 
     Raises
     ------
@@ -85,7 +84,7 @@ def run_service(
         ledger.start()
         history = History.open(settings.daemon.state_dir)
         try:
-            service = Service(settings, ledger, history, clock, reload, worker_command)
+            service = Service(settings, ledger, history, clock, reload, worker_command, drain)
             return service.run()
         finally:
             history.close()
@@ -102,27 +101,34 @@ class Service:
         clock: Clock,
         reload: LoadSettings | None = None,
         worker_command: Sequence[str] = WORKER_COMMAND,
+        drain: Drain | None = None,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._history = history
         self._clock = clock
-        self._load = reload
+        self._drain = drain
         self._notifier = Notifier()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._reload = Reload(reload, self._inbox.put, clock)
+        self._mistakes = Mistakes(clock)
         recorder = Recorder(ledger, history, self._inbox.put, worker_command)
         self._comparisons = recorder.comparisons
         self._watching = Watching(ledger, recorder, clock, self._inbox.put, Wake(self._inbox.put))
+        self._watching.mistakes = self._mistakes
         self._conversions = Conversions(
             settings, ledger, history, self._watching, clock, self._inbox.put, worker_command
         )
         self._answers = Answers(
-            ledger, history, self._watching, self._conversions, clock, self._reload, self._stop
+            ledger, history, self._watching, self._conversions, clock, self._stop
         )
         self._control = ControlServer(settings.daemon.state_dir, self._ask)
         self._started_s = self._beaten_s = clock.monotonic()
+        self._surveyed_s = 0.0
         self._is_ready = self._is_stopping = self._has_orphans = False
-        self._shown = ""
+        self._survey: Survey | None = None
+        self._stopped_by = 0
+        self._shown = self._refused = ""
 
     # ------------------------------------------------------------ from start to end
 
@@ -132,18 +138,18 @@ class Service:
         try:
             self._begin()
             while not (self._is_stopping and not self._conversions.running):
-                self._take_messages()
-                self._tick()
-        except LedgerError as error:
+                self._turn()
+        except StackwatchError as error:
             logger().error(
                 Event.DAEMON_STOPPED,
                 error_code=error.code, message=error.message, hint=error.hint,
             )  # fmt: skip
             return ExitCode.FAILED
         else:
+            code = self._conclude()
             self._ledger.stop()
             logger().info(Event.DAEMON_STOPPED)
-            return ExitCode.DONE
+            return code
         finally:
             self._end()
             for number, handler in before.items():
@@ -152,9 +158,20 @@ class Service:
     def _begin(self) -> None:
         folders = len(self._settings.folder)
         logger().info(Event.DAEMON_STARTED, version=__version__, folders=folders)
+        if self._drain is not None:
+            self._drain.begin(self._clock, self._history)
         self._watching.adopt(self._settings)
         self._has_orphans = recover(self._settings, self._ledger, self._history)
         self._control.start()
+
+    def _conclude(self) -> int:
+        """Return the exit code of an end that was asked for, or that `run --once` came to."""
+        if self._drain is None:
+            return ExitCode.DONE
+        if self._survey is None:  # a signal came first
+            is_term = self._stopped_by == signal.SIGTERM
+            return ExitCode.TERMINATED if is_term else ExitCode.INTERRUPTED
+        return self._drain.conclude(self._history, self._survey, self._clock)
 
     def _end(self) -> None:
         """Leave no child, no thread and no socket behind."""
@@ -193,6 +210,17 @@ class Service:
 
     # ------------------------------------------------------------ the loop
 
+    def _turn(self) -> None:
+        """Take what has happened, then do what is due; survive a mistake of ours in either."""
+        try:
+            self._take_messages()
+            self._tick()
+        except StackwatchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one message must not end all conversions
+            self._mistakes.note("", error)
+            self._has_orphans = True  # a job may have fallen out of our hands
+
     def _take_messages(self) -> None:
         """Sleep until something happens or is due; then take all that has happened."""
         due_s = self._watching.next_due_s() - self._clock.monotonic()
@@ -215,6 +243,8 @@ class Service:
                 self._answer(message)
             case Signalled(number):
                 self._take_signal(number)
+            case SettingsLoaded():
+                self._take_settings(message)
             case Hinted():
                 return  # `tick` takes the hints
 
@@ -229,10 +259,31 @@ class Service:
             self._ledger.beat()
         if self._has_orphans:
             self._recover_orphans()
+        if (late := self._reload.expired()) is not None:
+            self._take_settings(late)
+        if self._drain is not None and not self._is_stopping:
+            self._end_when_done(self._drain)
         if not self._is_ready and (self._watching.is_up or now_s - self._started_s > READY_WAIT_S):
             self._is_ready = True
             self._notifier.ready()
         self._show_status()
+
+    def _end_when_done(self, drain: Drain) -> None:
+        """Stop when nothing is left to wait for; looked at now and then, not at every message."""
+        now_s = self._clock.monotonic()
+        if now_s - self._surveyed_s < SURVEY_INTERVAL_S:
+            return
+        self._surveyed_s = now_s
+        survey = drain.survey(
+            self._watching.folders,
+            self._history,
+            self._clock,
+            [running.job for running in self._conversions.running],
+            is_comparing=not self._comparisons.is_idle,
+        )
+        if drain.is_over(survey, now_s):
+            self._survey = survey
+            self._stop("all that can be done is done")
 
     def _recover_orphans(self) -> None:
         """Take up the jobs of a dead daemon's workers that took their time to die."""
@@ -248,6 +299,8 @@ class Service:
         status = f"{len(folders)} folders, converting {len(self._conversions.running)}"
         if away:
             status += f", unavailable: {', '.join(away)}"
+        if self._refused:
+            status += f"; {self._refused}"
         if status != self._shown:
             self._shown = status
             self._notifier.status(status)
@@ -259,24 +312,19 @@ class Service:
 
     def _take_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
-            try:
-                self._reload()
-            except StackwatchError as error:
-                logger().error(
-                    Event.CONTROL_REFUSED,
-                    error_code=error.code, message=error.message, hint=error.hint,
-                )  # fmt: skip
+            self._begin_reload(None)
             return
         if self._is_stopping:
             self._conversions.kill()
+        self._stopped_by = self._stopped_by or number
         logger().info(Event.DAEMON_STOPPING, signal=signal.Signals(number).name)
         self._stop()
 
-    def _stop(self) -> None:
+    def _stop(self, status: str = "workers stop at the next slab") -> None:
         """Take no more jobs and let the workers come to their next slab."""
         if not self._is_stopping:
             self._is_stopping = True
-            self._notifier.stopping("workers stop at the next slab")
+            self._notifier.stopping(status)
             self._conversions.stop()
             self._comparisons.kill()
 
@@ -294,48 +342,58 @@ class Service:
 
     def _answer(self, asked: Asked) -> None:
         try:
-            asked.reply.put(self._answers.answer(asked.command))
+            if asked.command.get("command") == "reload":
+                self._begin_reload(asked)
+            else:
+                asked.reply.put(self._answers.answer(asked.command))
         except StackwatchError as error:
             asked.reply.put(error)
 
-    def _reload(self) -> dict[str, Any]:
-        """Read the settings anew, validate them whole, then swap them.
+    # ------------------------------------------------------------ new settings
 
-        Raises
-        ------
-        ConfigError
-            They have mistakes; the old ones stay in force.
-        """
-        if self._load is None:
-            raise UsageError("The settings did not come from a file; they cannot be read again.")
-        self._notifier.reloading()
+    def _begin_reload(self, asked: Asked | None) -> None:
+        """Have the settings read anew; `_take_settings` swaps them."""
         try:
-            settings, kept = _keep_fixed(self._settings, self._load())
-        except ConfigError:
-            self._notifier.ready("the new settings have mistakes; the old ones stay in force")
-            raise
-        if settings.logs != self._settings.logs:
-            logs = settings.logs
+            self._reload.begin(asked.reply if asked is not None else None)
+        except StackwatchError as error:
+            self._refuse_settings(error)
+            if asked is not None:
+                raise
+        else:
+            self._notifier.reloading()
+
+    def _take_settings(self, loaded: SettingsLoaded) -> None:
+        """Swap the settings if all of them are valid; keep the old ones otherwise."""
+        if not self._reload.take(loaded):
+            return
+        if isinstance(loaded.found, StackwatchError):
+            self._refuse_settings(loaded.found)
+            self._reload.finish(loaded.found)
+            return
+        swap = plan_swap(self._settings, loaded.found)
+        if swap.settings.logs != self._settings.logs:
+            logs = swap.settings.logs
             configure_logs(sys.stdout, logs.format, logs.level, logs.file)
-        self._settings = self._conversions.settings = settings
-        self._watching.adopt(settings)
-        self._notifier.ready()
-        logger().info(
-            Event.CONTROL_ANSWERED, reason="settings reloaded", folders=len(settings.folder)
-        )
-        return {"status": "reloaded", "needs_restart": kept}
+        self._settings = self._conversions.settings = swap.settings
+        self._watching.adopt(swap.settings)
+        self._refused = ""
+        self._notifier.ready("settings reloaded")
+        record = swap.as_record()
+        logger().info(Event.SETTINGS_RELOADED, **{k: v for k, v in record.items() if k != "status"})
+        self._reload.finish(record)
+
+    def _refuse_settings(self, error: StackwatchError) -> None:
+        """Say in the log and in the status that the old settings stay in force."""
+        logger().error(
+            Event.SETTINGS_REFUSED,
+            error_code=error.code, message=error.message, hint=error.hint,
+        )  # fmt: skip
+        self._refused = "the new settings were refused, the old ones stay in force"
+        self._notifier.ready(self._refused)
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ANSWER_S = 25.0
-
-
-def _keep_fixed(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
-    """Return the new settings with what only a restart can change, and the names of that."""
-    if new.daemon.state_dir == old.daemon.state_dir:
-        return new, []
-    daemon = new.daemon.model_copy(update={"state_dir": old.daemon.state_dir})
-    return new.model_copy(update={"daemon": daemon}), ["daemon.state_dir"]
 
 
 def _stopping() -> NoDaemonError:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.folders import WatchedFolder
+from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.scanner import ScanDone, Scanner, ScanSaid, find_mount
+from stackwatch.errors import IllegalTransitionError, StackwatchError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
@@ -49,6 +51,11 @@ class Watching:
         Takes `ScanSaid` from other threads; hand it to `take`.
     wake : threading.Event
         Set when a hint came.
+
+    Attributes
+    ----------
+    mistakes : Mistakes
+        Where exceptions that nobody expected are counted.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Watching:
         self._recorder = recorder
         self._clock = clock
         self._wake = wake
+        self.mistakes = Mistakes(clock)
         self._hints = Hints(wake)
         self._scanner = Scanner(post, clock)
         self._folders: dict[str, WatchedFolder] = {}
@@ -179,12 +187,27 @@ class Watching:
             self._conclude(done)
 
     def _conclude(self, done: ScanDone) -> None:
+        """Act upon a scan; a mistake of ours in one folder must not end all the others."""
         tell = self._looks.pop(done.order.ticket, None)
         if tell is not None:
             tell(_looked(done))
         folder = self._folders.get(done.order.folder)
         if folder is None:
             return  # taken out of the settings meanwhile
+        try:
+            self._act_upon(folder, done)
+        except Exception as error:
+            if isinstance(error, StackwatchError) and not isinstance(error, IllegalTransitionError):
+                raise  # a ledger that fails is the matter of the whole daemon
+            self._give_up(folder, self.mistakes.note(folder.name, error))
+
+    def _give_up(self, folder: WatchedFolder, reason: str) -> None:
+        """Leave a folder alone until its next scan; nothing settles meanwhile."""
+        before = folder.state
+        folder.take_scan(FolderUnavailable(reason), {}, self._clock.monotonic())
+        self._record_state(folder, before)
+
+    def _act_upon(self, folder: WatchedFolder, done: ScanDone) -> None:
         before = folder.state
         facts = self._ledger.folders.facts(folder.name)
         actions = folder.take_scan(done.found, facts, self._clock.monotonic())
