@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from uuid import uuid4
 
 from stackwatch import __version__
 from stackwatch.clock import Clock, SystemClock
 from stackwatch.errors import LedgerError
 from stackwatch.ledger.book import Book, connect_writer
 from stackwatch.ledger.datasets import DatasetVerbs
+from stackwatch.ledger.disposals import DisposalVerbs
 from stackwatch.ledger.folders import FolderVerbs
 from stackwatch.ledger.jobs import JobVerbs
 from stackwatch.ledger.lock import StateLock
@@ -57,6 +59,7 @@ class Ledger:
     folders : FolderVerbs
     jobs : JobVerbs
     datasets : DatasetVerbs
+    disposals : DisposalVerbs
     migrated_from : Path or None
         The copy that was made because the file had an older schema.
 
@@ -72,6 +75,7 @@ class Ledger:
         self.folders = FolderVerbs(book)
         self.jobs = JobVerbs(book)
         self.datasets = DatasetVerbs(book)
+        self.disposals = DisposalVerbs(book)
 
     @classmethod
     def open(cls, state_dir: Path, clock: Clock | None = None) -> Self:
@@ -114,6 +118,16 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def identity(self) -> str:
+        """Return who this ledger is, for ever and among all ledgers; made at the first call."""
+        with self._book.transaction():
+            row = self._book.row("identity")
+            if row is None:
+                self._book.rows("insert_identity", ledger_id=uuid4().hex)
+                row = self._book.row("identity")
+            assert row is not None
+            return str(row["ledger_id"])
 
     def start(self) -> None:
         """Record that a daemon begins to work on this ledger."""

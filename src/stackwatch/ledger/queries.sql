@@ -249,3 +249,60 @@ SELECT * FROM events ORDER BY id DESC LIMIT :limit;
 
 -- name: dataset_of_run
 SELECT * FROM dataset_facts WHERE run_id = :run_id AND path = :path;
+
+-- name: identity
+SELECT ledger_id FROM identity;
+
+-- name: insert_identity
+INSERT INTO identity (id, ledger_id) VALUES (1, :ledger_id);
+
+-- name: disposals
+SELECT
+    d.id, d.action, d.state, d.generation_id, d.archive_path, d.error, d.due_at_us,
+    d.finished_at_us, iif(d.state = 'due', g.stat_mark, d.stat_mark) AS stat_mark,
+    g.number AS generation, a.id AS acquisition_id, a.key, a.name, a.kind,
+    a.state AS acquisition_state, a.generation AS newest_generation, a.vanished_at_us,
+    f.name AS folder
+FROM disposals AS d
+JOIN generations AS g ON g.id = d.generation_id
+JOIN acquisitions AS a ON a.id = g.acquisition_id
+JOIN folders AS f ON f.id = a.folder_id
+WHERE (:state IS NULL OR d.state = :state) AND (:disposal_id IS NULL OR d.id = :disposal_id)
+    AND (:acquisition_id IS NULL OR a.id = :acquisition_id)
+ORDER BY d.id;
+
+-- name: disposals_to_plan
+SELECT
+    g.id AS generation_id, g.stat_mark, d.action, d.due_at_us, d.error,
+    max(s.published_at_us) AS published_at_us
+FROM acquisitions AS a
+JOIN folders AS f ON f.id = a.folder_id
+JOIN generations AS g ON g.acquisition_id = a.id AND g.number = a.generation
+JOIN datasets AS s ON s.generation_id = g.id AND s.state = 'published'
+LEFT JOIN disposals AS d ON d.generation_id = g.id
+WHERE f.name = :folder AND a.state = 'published' AND g.state = 'published'
+    AND a.vanished_at_us IS NULL AND (d.id IS NULL OR d.state = 'due')
+GROUP BY g.id ORDER BY g.id;
+
+-- name: plan_disposal
+INSERT INTO disposals (generation_id, action, state, stat_mark, due_at_us, recorded_at_us)
+VALUES (:generation_id, :action, 'due', :stat_mark, :due_at_us, :now_us)
+ON CONFLICT (generation_id) DO UPDATE SET action = :action, due_at_us = :due_at_us, error = '';
+
+-- name: disposal_state
+UPDATE disposals SET state = :state WHERE id = :disposal_id;
+
+-- name: disposal_mark
+UPDATE disposals SET stat_mark = :stat_mark, error = '' WHERE id = :disposal_id;
+
+-- name: disposal_archive
+UPDATE disposals SET archive_path = :path WHERE id = :disposal_id;
+
+-- name: disposal_finished
+UPDATE disposals SET finished_at_us = :now_us, error = '' WHERE id = :disposal_id;
+
+-- name: disposal_remark
+UPDATE disposals SET error = :error WHERE id = :disposal_id;
+
+-- name: disposal_due
+UPDATE disposals SET due_at_us = :due_at_us WHERE id = :disposal_id;
