@@ -45,7 +45,12 @@ class Probed:
 
 
 def probe_acquisition(
-    folder: str, facts: list[FileFacts], options: ReadinessOptions, *, is_remote: bool
+    folder: str,
+    facts: list[FileFacts],
+    options: ReadinessOptions,
+    *,
+    is_remote: bool,
+    temporary: tuple[str, ...] = (),
 ) -> Probed:
     """Return what speaks against an acquisition being complete.
 
@@ -58,6 +63,9 @@ def probe_acquisition(
     options : ReadinessOptions
     is_remote : bool
         Whether it lies on a network mount.
+    temporary : tuple of str
+        Names of unfinished transfers that were ignored in it (`a.tif.part`, `.a.tif.Ab12Cd`),
+        paths relative to `folder`, those of folders with `/` at the end; at most a hundred.
 
     Raises
     ------
