@@ -9,7 +9,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix interop bench lock clean
+.PHONY: help setup demo test soak check fix interop bench lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,10 @@ demo: $(READY)  ## Run the service on a few made-up acquisitions and show what b
 	@$(BIN)/stackwatch demo $(ARGS)
 
 test: $(READY)  ## Run the tests (ARGS="-k name" narrows them)
-	@$(BIN)/python -m pytest -q -m "not interop" $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not interop and not soak" $(ARGS)
+
+soak: $(READY)  ## Write and kill for minutes, then count losses (ARGS="--minutes 20 --seed 7")
+	@$(BIN)/python -m pytest -q -m soak tests/soak tests/crash $(ARGS)
 
 check: $(READY)  ## Check style, types and the floors
 	@$(BIN)/ruff check

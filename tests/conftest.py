@@ -34,6 +34,14 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=60, print
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what the soak is told."""
+    parser.addoption(
+        "--minutes", type=float, default=5.0, help="how long the soak writes and kills"
+    )
+    parser.addoption("--seed", type=int, default=0, help="seed of the soak; 0: one of its own")
+
+
 def pytest_configure() -> None:
     """Choose how hard hypothesis searches: `HYPOTHESIS_PROFILE=nightly` for the long search."""
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -32,6 +32,7 @@ from stackwatch.errors import (
     TargetExistsError,
 )
 from stackwatch.failpoints import reach
+from stackwatch.layout.ignore import is_junk
 from stackwatch.model.geometry import VoxelSize
 from stackwatch.model.result import ConvertResult, DatasetResult, Progress
 from stackwatch.pipeline.convert import ConvertRequest
@@ -57,7 +58,7 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
         reach("convert.slab_written")
         reach("convert.engine_done")
         run_id = uuid.uuid4().hex
-        manifest = {"run_id": run_id, "content_digest": content_digest}
+        manifest = {"run_id": run_id, "content_digest": content_digest, "bytes": len(data)}
         (built / "stackwatch.json").write_text(json.dumps(manifest), encoding="utf-8")
         reach("verify.done")
         fact = PublishFact("publishing", request.target, built, run_id, content_digest)
@@ -94,7 +95,8 @@ def _list_files(request: ConvertRequest) -> list[Path]:
         return [request.source / name for name in request.members]
     if request.source.is_file():
         return [request.source]
-    return sorted(path for path in request.source.rglob("*") if path.is_file())
+    files = (path for path in request.source.rglob("*") if path.is_file())
+    return sorted(path for path in files if not is_junk(path.name))
 
 
 def _obey(names: set[str], beside: Path, cancelled: threading.Event) -> None:
