@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from stackwatch.errors import ConfigError
 from stackwatch.model.acquisition import show_path
+from stackwatch.model.toml_text import describe_syntax, describe_undecodable
 from stackwatch.settings.catalogue import field_names
 
 SYSTEM_FILE: Final = Path("/etc/stackwatch/config.toml")
@@ -78,28 +79,11 @@ def read_toml(path: Path) -> dict[str, Any]:
             shown, [f"the file cannot be read: {error.strerror}"]
         ) from error
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        column = error.start - error.object.rfind(b"\n", 0, error.start)
-        problem = (
-            f"line {line}, column {column}: not UTF-8 (byte 0x{error.object[error.start]:02x})"
-        )
-        raise ConfigError.from_problems(shown, [problem]) from error
+        raise ConfigError.from_problems(shown, [describe_undecodable(error)]) from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError.from_problems(shown, [_toml_problem(str(error), text)]) from error
-
-
-def _toml_problem(message: str, text: str) -> str:
-    """Put line and column first, where people and editors look for them."""
-    found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", message, re.DOTALL)
-    if found:
-        what, line, column = found.groups()
-    else:  # tomllib says "at end of document"
-        what = message.split(" (at ")[0]
-        lines = text.split("\n")
-        line, column = str(len(lines)), str(len(lines[-1]) + 1)
-    return f"line {line}, column {column}: {what}"
+        raise ConfigError.from_problems(shown, [describe_syntax(error, text)]) from error
 
 
 def add_environment(layers: Layers, environ: Mapping[str, str]) -> None:
