@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from stackwatch.model.acquisition import show_path
+from stackwatch.model.acquisition import Refusal, show_path
 from stackwatch.model.job import AcquisitionId, AcquisitionState
 
 
@@ -24,11 +24,15 @@ class VetoKind(StrEnum):
     TEMPORARY = "temporary"
     """A file still has the name of an unfinished transfer."""
     MARKER = "marker"
-    """The marker is missing, tells of an abort, or is not true yet."""
+    """The marker is missing, or is not true yet."""
+    ABORTED = "aborted"
+    """The marker tells that the acquisition was given up: reported at once, never converted."""
     COUNT = "count"
     """Fewer or more files than are expected."""
     OPEN = "open"
     """A program has a file open for writing."""
+    STALE = "stale"
+    """A file has another size than the listing showed: the share's cache lags, or it grows."""
     EMPTY_FILE = "empty_file"
     HOLE = "hole"
     """A file was made at its full size and is not filled yet."""
@@ -121,6 +125,11 @@ class Sighting:
     root_inode : int
         Inode of the acquisition's folder or single file, 0 for groups and on network mounts: tells
         a renamed acquisition from a new one.
+    refused : int
+        Symlinks, pipes, sockets, devices and what is unreadable inside: never followed, opened or
+        converted.
+    refusals : tuple of Refusal
+        The first few of them, paths relative to the drop folder.
     """
 
     key: str
@@ -138,6 +147,8 @@ class Sighting:
     is_probed: bool = True
     directives: Directives = field(default_factory=Directives)
     root_inode: int = 0
+    refused: int = 0
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def is_loose(self) -> bool:
@@ -155,6 +166,11 @@ class Sighting:
             "newest_mtime_ns": self.newest_mtime_ns,
             "stat_mark": self.stat_mark,
             "unreadable": self.unreadable,
+            "refused": self.refused,
+            "refusals": [
+                {"path": show_path(refusal.path), "reason": refusal.reason}
+                for refusal in self.refusals
+            ],
         }
 
 
