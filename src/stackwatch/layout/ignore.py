@@ -54,8 +54,19 @@ def _translate(patterns: tuple[str, ...]) -> list[tuple[str, re.Pattern[str]]]:
 
 
 _USUAL: Final = _translate(tuple(pattern for pattern, _ in TEMPORARY + JUNK))
-_USUAL_AT_ONCE: Final = re.compile(
-    "|".join(compiled.pattern for _, compiled in _USUAL), re.IGNORECASE
+
+# a scan asks for every name of a folder: three comparisons with all plain patterns at once, and
+# an expression for the few others
+_LOWER: Final = tuple(pattern.lower() for pattern, _ in TEMPORARY + JUNK)
+_EXACT: Final = frozenset(pattern for pattern in _LOWER if not re.search(r"[*?\[]", pattern))
+_HEADS: Final = tuple(found[1] for p in _LOWER if (found := re.fullmatch(r"([^*?\[]+)\*", p)))
+_TAILS: Final = tuple(found[1] for p in _LOWER if (found := re.fullmatch(r"\*([^*?\[]+)", p)))
+_OTHERS: Final = re.compile(
+    "|".join(
+        fnmatch.translate(pattern)
+        for pattern in _LOWER
+        if pattern not in _EXACT and not re.fullmatch(r"[^*?\[]+\*|\*[^*?\[]+", pattern)
+    )
 )
 
 
@@ -72,7 +83,13 @@ def is_junk(name: str) -> bool:
     >>> [name for name in ("._a.tif", "thumbs.db", "a.tif.part", "a.tif") if is_junk(name)]
     ['._a.tif', 'thumbs.db', 'a.tif.part']
     """
-    return _USUAL_AT_ONCE.match(name) is not None
+    lower = name.lower()
+    return (
+        lower.startswith(_HEADS)
+        or lower.endswith(_TAILS)
+        or lower in _EXACT
+        or _OTHERS.match(lower) is not None
+    )
 
 
 def finished_name(name: str) -> str:
@@ -129,7 +146,7 @@ def compile_ignore(patterns: tuple[str, ...] = (), *, with_usual: bool = True) -
         parts = path.rstrip("/").split("/")
         junk = next((part for part in parts if is_junk(part)), "") if with_usual else ""
         if junk:
-            return next(pattern for pattern, compiled in _USUAL if compiled.match(junk))
+            return next((pattern for pattern, compiled in _USUAL if compiled.match(junk)), junk)
         folders = parts if path.endswith("/") else parts[:-1]
         for pattern, compiled, is_anchored, is_for_folders in own:
             candidates = folders if is_for_folders else parts

@@ -1,33 +1,33 @@
 """Scan a drop folder: one pass over its entries, one sighting for each acquisition.
 
-The scan is the truth; events only bring it forward. It follows no symlink, opens no file and
-writes nothing. It runs in a process that may be killed when a share hangs, and therefore imports
-nothing heavy. What it returns can be pickled.
+The scan is the truth; events only bring it forward. It follows no symlink and writes nothing. It
+runs in a process that may be killed when a share hangs, and therefore imports nothing heavy. What
+it returns can be pickled.
 """
 
-import errno
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from stackwatch.layout.ignore import compile_ignore
 from stackwatch.model.acquisition import Refusal, show_path
-from stackwatch.model.facts import AcquisitionKind, Sighting
-from stackwatch.watch.loose import group_loose
-from stackwatch.watch.marks import FileFacts, mark_files
-from stackwatch.watch.mounts import MountChange, MountIdentity, compare_mounts, probe_mount
-from stackwatch.watch.probe import Probed, ReadinessOptions, probe_acquisition
-
-MAX_REFUSALS: Final = 100
-"""Refusals kept of one scan: evidence for a person, not a list of everything."""
+from stackwatch.model.facts import Sighting
+from stackwatch.watch.mounts import (
+    MountChange,
+    MountIdentity,
+    compare_mounts,
+    identify_root,
+    list_mounts_below,
+    read_mounts,
+)
+from stackwatch.watch.probe import ReadinessOptions
+from stackwatch.watch.search import Search
+from stackwatch.watch.walk import MAX_REFUSALS
 
 LooseMode = Literal["group", "each", "park"]
 
-_Facts = tuple[int, int, int, int]
-_UNREADABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+_OPEN_ROOT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,9 @@ class FolderScan:
         Relative paths of folders above the acquisitions that could not be listed: what is below
         them is unknown, not gone.
     refusals : tuple of Refusal
-        Symlinks, pipes, devices and unreadable folders, paths relative to the drop folder; at
-        most `MAX_REFUSALS`, all of them counted in `refused`.
+        Symlinks, pipes, devices and all that is unreadable, paths relative to the drop folder,
+        those outside of acquisitions first; at most `MAX_REFUSALS`, all of them counted in
+        `refused`.
     files, directories, refused : int
     mount : MountIdentity
     mount_change : MountChange
@@ -106,6 +107,8 @@ def scan_folder(
     options: ScanOptions,
     expected: MountIdentity | None = None,
     keys: frozenset[str] | None = None,
+    *,
+    is_probing: bool = True,
 ) -> FolderScan | FolderUnavailable:
     """Scan a drop folder.
 
@@ -118,8 +121,10 @@ def scan_folder(
         Of the last good scan. An empty folder on another mount is a share that is missing, not a
         folder whose files were deleted.
     keys : frozenset of str or None
-        Acquisitions to look at; None for all. Looking at a few costs a listing of the drop folder
-        and of these.
+        Acquisitions to look at; None for all. Looking at a few costs a listing of these, and of
+        the folder that holds them if they are loose files.
+    is_probing : bool
+        Whether to look for what a listing does not show: only then can one of them settle.
 
     Returns
     -------
@@ -127,213 +132,59 @@ def scan_folder(
 
     Cost
     ----
-    One lstat for each file. The facts of one acquisition's files are held at a time.
+    One stat for each file. The facts of one acquisition's files are held at a time.
     """
     started_s = time.monotonic()
     try:
-        mount = probe_mount(folder)
-        change = compare_mounts(expected, mount)
-        walk = _Walk(folder, options, mount.is_remote, keys)
-        sightings = walk.sightings()
+        root = os.open(folder, _OPEN_ROOT)
+        try:
+            mounts = read_mounts()
+            mount = identify_root(root, folder, mounts)
+            search = Search(
+                folder,
+                root,
+                options,
+                is_remote=mount.is_remote,
+                is_probing=is_probing and keys is not None,
+            )
+            search.look(keys, list_mounts_below(root, folder, mounts))
+        finally:
+            os.close(root)
     except OSError as error:
         return FolderUnavailable(
             f"“{show_path(folder)}” cannot be listed: {error.strerror or error}. "
             "It is looked for again at every scan; look at the mount and the permissions."
         )
-    if change is MountChange.REPLACED and not sightings:
-        assert expected is not None
-        return FolderUnavailable(
-            f"“{show_path(folder)}” is empty and lies on {mount.fstype or 'another file system'} "
-            f"instead of {expected.fstype or 'the one before'}: the share is not mounted. "
-            "Mount it again; the scan goes on by itself."
-        )
+    change = compare_mounts(expected, mount)
+    if expected is not None and not search.found and change in _OTHER_MOUNTS:
+        return FolderUnavailable(_missing(folder, expected, mount))
     return FolderScan(
-        sightings=tuple(sorted(sightings, key=lambda sighting: os.fsencode(sighting.key))),
+        sightings=tuple(sorted(search.found, key=lambda sighting: os.fsencode(sighting.key))),
         keys=keys,
-        hidden=tuple(walk.hidden),
-        refusals=tuple(walk.refusals),
-        files=sum(sighting.files for sighting in sightings),
-        directories=walk.directories,
-        refused=walk.refused,
+        hidden=tuple(search.hidden),
+        refusals=tuple((search.outside.refusals + search.inside)[:MAX_REFUSALS]),
+        files=sum(sighting.files for sighting in search.found),
+        directories=search.walker.directories,
+        refused=search.outside.refused + sum(sighting.refused for sighting in search.found),
         mount=mount,
         mount_change=change,
         seconds=time.monotonic() - started_s,
     )
 
 
-class _Walk:
-    """One pass over a drop folder; counts and refusals gather on the way."""
+_OTHER_MOUNTS: Final = (MountChange.REPLACED, MountChange.REMOUNTED)
 
-    def __init__(
-        self, folder: Path, options: ScanOptions, is_remote: bool, keys: frozenset[str] | None
-    ) -> None:
-        self.root = str(folder)
-        self.ignored_by = compile_ignore(options.ignore)
-        self.options = options
-        self.is_remote = is_remote
-        self.keys = keys
-        self.directories = 0
-        self.refused = 0
-        self.refusals: list[Refusal] = []
-        self.hidden: list[str] = []
 
-    def sightings(self) -> list[Sighting]:
-        """Return a sighting for each acquisition; raise OSError if the root cannot be listed."""
-        found: list[Sighting] = []
-        pending = [("", 1)]
-        while pending:
-            folder, depth = pending.pop()
-            listed = self._list(folder, folder, is_root=not folder)
-            if listed is None:
-                self.hidden.append(folder)
-                continue
-            names, subfolders = listed
-            found += self._loose(folder, names)
-            for name in subfolders:
-                path = _join(folder, name)
-                if depth < self.options.acquisition_depth:
-                    pending.append((path, depth + 1))
-                elif self._is_wanted(path):
-                    found.append(self._folder(path))
-        return found
-
-    def _is_wanted(self, key: str) -> bool:
-        return self.keys is None or key in self.keys
-
-    def _list(
-        self, path: str, shown: str, *, is_root: bool = False
-    ) -> tuple[dict[str, _Facts], list[str]] | None:
-        """Return files and sub-folders that are not ignored; None if the folder is unreadable.
-
-        `shown` is the path that ignore patterns see: relative to the acquisition, or to the drop
-        folder above it.
-        """
-        files: dict[str, _Facts] = {}
-        folders: list[str] = []
-        try:
-            with os.scandir(_join(self.root, path)) as entries:
-                self.directories += 1
-                for entry in entries:
-                    is_folder = entry.is_dir(follow_symlinks=False)
-                    if self.ignored_by(_join(shown, entry.name) + "/" * is_folder):
-                        continue
-                    if is_folder:
-                        folders.append(entry.name)
-                    else:
-                        self._take(entry, path, files)
-        except (FileNotFoundError, NotADirectoryError):
-            if is_root:
-                raise
-            return files, folders  # it went away meanwhile; the next scan tells
-        except OSError as error:
-            if is_root or error.errno not in _UNREADABLE:
-                raise
-            self._refuse(path, f"cannot be listed: {error.strerror}")
-            return None
-        return files, folders
-
-    def _take(self, entry: os.DirEntry[str], path: str, files: dict[str, _Facts]) -> None:
-        if not entry.is_file(follow_symlinks=False):
-            kind = "a symlink" if entry.is_symlink() else "no regular file"
-            self._refuse(_join(path, entry.name), f"{kind}: never followed or read")
-            return
-        try:
-            stat = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            return  # it went away meanwhile; the next scan tells
-        # four numbers instead of the stat record: a third of the memory in large folders
-        files[entry.name] = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-
-    def _refuse(self, path: str, reason: str) -> None:
-        self.refused += 1
-        if len(self.refusals) < MAX_REFUSALS:
-            self.refusals.append(Refusal(path, reason))
-
-    def _folder(self, key: str) -> Sighting:
-        facts: list[FileFacts] = []
-        unreadable = 0
-        pending = [""]
-        while pending:
-            inside = pending.pop()
-            listed = self._list(_join(key, inside), inside)
-            if listed is None:
-                unreadable += 1
-                continue
-            files, folders = listed
-            facts += _iter_facts(inside, files)
-            pending += [_join(inside, name) for name in folders]
-        return self._sighting(key, key, AcquisitionKind.FOLDER, facts, unreadable=unreadable)
-
-    def _loose(self, folder: str, files: dict[str, _Facts]) -> list[Sighting]:
-        found = []
-        groups, single = (
-            ([], sorted(files)) if self.options.loose == "each" else group_loose([*files])
+def _missing(folder: Path, expected: MountIdentity, mount: MountIdentity) -> str:
+    shown = show_path(folder)
+    if expected.fstype == mount.fstype:
+        return (
+            f"“{shown}” is empty and was mounted anew, or shows another {mount.fstype} than "
+            "before: what lay in it does not count as deleted. Look at the mount; the scan goes "
+            "on by itself as soon as something lies in it."
         )
-        for group in groups:
-            key = _join(folder, group.key)
-            if self._is_wanted(key):
-                facts = list(_iter_facts("", {name: files[name] for name in group.members}))
-                name = _join(folder, group.stem)
-                found.append(
-                    self._sighting(key, name, AcquisitionKind.GROUP, facts, folder, group.members)
-                )
-        taken = {group.key for group in groups}
-        for name in single:
-            key = _join(folder, name)
-            if name in taken:
-                self._refuse(key, "its name is that of a group of files that differ in one number")
-            elif self._is_wanted(key):
-                facts = list(_iter_facts("", {name: files[name]}))
-                found.append(self._sighting(key, _plain_name(key), AcquisitionKind.FILE, facts))
-        return found
-
-    def _sighting(
-        self,
-        key: str,
-        name: str,
-        kind: AcquisitionKind,
-        facts: list[FileFacts],
-        source: str | None = None,
-        members: tuple[str, ...] = (),
-        unreadable: int = 0,
-    ) -> Sighting:
-        marks = mark_files(facts, is_remote=self.is_remote)
-        is_probed = self.keys is not None
-        probed = Probed()
-        if is_probed:
-            inside = key if source is None and kind is AcquisitionKind.FOLDER else source or ""
-            probed = probe_acquisition(
-                _join(self.root, inside), facts, self.options.readiness, is_remote=self.is_remote
-            )
-        return Sighting(
-            key=key,
-            name=name,
-            kind=kind,
-            source=key if source is None else source,
-            members=members,
-            files=marks.files,
-            total_bytes=marks.total_bytes,
-            newest_mtime_ns=marks.newest_mtime_ns,
-            stat_mark=marks.stat_mark,
-            size_mark=marks.size_mark,
-            unreadable=unreadable,
-            vetoes=probed.vetoes,
-            is_probed=is_probed,
-            directives=probed.directives,
-        )
-
-
-def _iter_facts(folder: str, files: dict[str, _Facts]) -> Iterator[FileFacts]:
-    for name, facts in files.items():
-        yield os.fsencode(_join(folder, name)), *facts
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder and name else folder or name
-
-
-def _plain_name(key: str) -> str:
-    """Return the name without its suffix, and without both parts of `.ome.tif`."""
-    folder, _, name = key.rpartition("/")
-    stem = name.rpartition(".")[0] or name
-    return _join(folder, stem[:-4] if stem.lower().endswith(".ome") and stem[:-4] else stem)
+    return (
+        f"“{shown}” is empty and lies on {mount.fstype or 'another file system'} instead of "
+        f"{expected.fstype or 'the one before'}: the share is not mounted. Mount it again; the "
+        "scan goes on by itself."
+    )
