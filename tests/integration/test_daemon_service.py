@@ -380,8 +380,8 @@ def test_settings_are_swapped_whole_or_not_at_all(service):
     good = service.config.read_text()
     service.config.write_text(good + "quiet_gapp_s = 1\n")
     service.signal(signal.SIGHUP)
-    service.wait_until(lambda: service.events("control.refused") != [])
-    assert "quiet_gap_s" in service.events("control.refused")[0]["message"]
+    service.wait_until(lambda: service.events("settings.refused") != [])
+    assert "quiet_gap_s" in service.events("settings.refused")[0]["message"]
 
     more = service.root / "more"
     more.mkdir()
