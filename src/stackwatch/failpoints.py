@@ -1,7 +1,8 @@
 """Named places at which a test may kill the process, to prove that kill -9 is harmless.
 
-`STACKWATCH_FAILPOINT=name` kills at the first passage, `name:3` at the third. Unset in
-production: `reach` then costs one dictionary look-up.
+`STACKWATCH_FAILPOINT=name` kills at the first passage, `name:3` at the third. `name:1:both` kills
+the parent first (a worker's daemon), and `name:1:freeze` stops the process there until somebody
+lets it go on (SIGCONT). Unset in production: `reach` then costs one dictionary look-up.
 """
 
 import os
@@ -11,6 +12,7 @@ from typing import Final
 FAILPOINTS: Final = (
     "worker.started",
     "convert.planned",
+    "convert.slice_read",
     "convert.slab_written",
     "convert.engine_done",
     "verify.done",
@@ -31,7 +33,7 @@ _passages: dict[str, int] = {}
 
 
 def reach(name: str) -> None:
-    """Die by SIGKILL here if the environment asks for it.
+    """Die here, or freeze, if the environment asks for it.
 
     Parameters
     ----------
@@ -42,9 +44,17 @@ def reach(name: str) -> None:
     if not wanted:
         return
     assert name in FAILPOINTS, name
-    target, _, count = wanted.partition(":")
+    target, _, more = wanted.partition(":")
     if target != name:
         return
+    count, _, action = more.partition(":")
     _passages[name] = _passages.get(name, 0) + 1
-    if _passages[name] >= int(count or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if _passages[name] < int(count or 1):
+        return
+    if action == "freeze":
+        if _passages[name] == int(count):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return
+    if action == "both":
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)

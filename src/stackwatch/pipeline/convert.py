@@ -328,6 +328,7 @@ class _Conversion:
         )
 
     def _count_slice(self) -> None:
+        failpoints.reach("convert.slice_read")
         with self._lock:
             self._done += 1
         self._report("converting")

@@ -49,7 +49,7 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
         reach("convert.planned")
         files = _list_files(request)
         _obey({path.name for path in files}, request.target.parent.parent, cancelled)
-        data = b"".join(path.read_bytes() for path in files)
+        data = b"".join(map(_read, files))
         content_digest = _digest(data)
         journal.progress(Progress("converting", 1, 1, len(data), 0))
         built = staging / request.target.name
@@ -73,6 +73,12 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
     return ConvertResult(
         (dataset,), _show_share(request), content_digest, len(data), len(data), 0.01, 1.0
     )
+
+
+def _read(path: Path) -> bytes:
+    data = path.read_bytes()
+    reach("convert.slice_read")
+    return data
 
 
 def _show_share(request: ConvertRequest) -> str:
