@@ -76,7 +76,12 @@ def inspect(
 
 
 def _describe(record: Mapping[str, Any]) -> str:
-    lines = [f"status      {record['status']}"]
+    return "\n".join([f"status      {record['status']}", *describe_facts(record)])
+
+
+def describe_facts(record: Mapping[str, Any]) -> list[str]:
+    """Return what was found out about an acquisition, a line each."""
+    lines: list[str] = []
     if record.get("layout"):
         lines.append(f"layout      {record['layout']}")
     lines += [f"evidence    {sentence}" for sentence in record.get("evidence") or ()]
@@ -91,7 +96,7 @@ def _describe(record: Mapping[str, Any]) -> str:
             f"{record.get('voxels_to_write') or 0:,} voxels"
         )
     lines += [f"warning     {sentence}" for sentence in record.get("warnings") or ()]
-    return "\n".join(lines)
+    return lines
 
 
 def _describe_layer(layer: Mapping[str, Any]) -> str:

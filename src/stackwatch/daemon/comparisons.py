@@ -78,6 +78,11 @@ class Comparisons:
         """Whether nothing is compared and nothing waits for it."""
         return self._worker is None and not self._waiting
 
+    @property
+    def waiting(self) -> tuple[Comparison, ...]:
+        """Every comparison that was asked for and has not begun."""
+        return tuple(self._waiting.values())
+
     def ask(self, comparison: Comparison) -> None:
         """Have an acquisition compared; asking again for the same look changes nothing."""
         current = self._current

@@ -92,8 +92,12 @@ class Drain:
 
     def begin(self, clock: Clock, history: History) -> None:
         """Note where this run begins."""
-        self._began_s = clock.monotonic()
+        self.begin_at(clock.monotonic())
         self._event_id = history.last_event_id()
+
+    def begin_at(self, now_s: float) -> None:
+        """Count all patience from this moment."""
+        self._began_s = now_s
 
     def is_over(self, survey: Survey, now_s: float) -> bool:
         """Tell whether nothing has been left to wait for, for long enough to be sure."""
@@ -117,18 +121,16 @@ class Drain:
         is_comparing: bool = False,
     ) -> Survey:
         """Return what is not done at this moment."""
-        awaited = [Pending(job.folder, job.key, "converting") for job in converting]
+        working = [Pending(job.folder, job.key, "converting") for job in converting]
         if is_comparing:
-            awaited.append(Pending("", "", "contents are compared with published ones"))
-        is_busy, left = bool(awaited), []
-        now_s = clock.monotonic()
-        for folder in folders:
-            for pending, is_worth_it in self._pending_in(folder, now_s):
-                (awaited if is_worth_it else left).append(pending)
-        if not is_busy:
-            for pending, is_worth_it in _pending_jobs(history, clock.now()):
-                (awaited if is_worth_it else left).append(pending)
-        return Survey(tuple(awaited), tuple(left))
+            working.append(Pending("", "", "contents are compared with published ones"))
+        found = self.survey_folders(folders, clock.monotonic())
+        jobs = Survey() if working else _split(_pending_jobs(history, clock.now()))
+        return Survey((*working, *found.awaited, *jobs.awaited), (*found.left, *jobs.left))
+
+    def survey_folders(self, folders: Iterable[WatchedFolder], now_s: float) -> Survey:
+        """Return what has not settled at this moment, and folders that cannot be seen."""
+        return _split(pair for folder in folders for pair in self._pending_in(folder, now_s))
 
     def _pending_in(self, folder: WatchedFolder, now_s: float) -> Iterator[tuple[Pending, bool]]:
         """Yield what is not done in a folder, and whether to wait for it."""
@@ -203,6 +205,15 @@ class Drain:
             seconds=seconds,
         )
         return code
+
+
+def _split(pending: Iterable[tuple[Pending, bool]]) -> Survey:
+    """Divide what is pending by whether it is worth waiting for."""
+    pairs = list(pending)
+    return Survey(
+        tuple(one for one, is_worth_it in pairs if is_worth_it),
+        tuple(one for one, is_worth_it in pairs if not is_worth_it),
+    )
 
 
 def _parked_record(acquisition: AcquisitionRecord, history: History) -> dict[str, Any]:

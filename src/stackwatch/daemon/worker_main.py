@@ -4,6 +4,7 @@ It is exec'ed, not forked, so that it shares no thread, lock or open file with t
 with the daemon, stops when the socket ends, and publishes nothing the daemon has not agreed to.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from stackwatch.daemon.channel import Channel
 from stackwatch.daemon.child import connect_to_daemon
 from stackwatch.daemon.wire import load_record
 from stackwatch.daemon.worker_journal import DaemonJournal
-from stackwatch.errors import StackwatchError, UnexpectedError
+from stackwatch.errors import StackwatchError, TargetExistsError, UnexpectedError
 from stackwatch.failpoints import reach
+from stackwatch.model.acquisition import show_path
 from stackwatch.model.result import ConvertResult
 from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.pipeline.journal import Journal
@@ -43,6 +45,8 @@ def serve(channel: Channel, convert: Convert, digest: Digest) -> int:
     journal.start()
     if message.get("task") == "digest":
         outcome = _report(lambda request: {"content_digest": digest(request)}, message)
+    elif message.get("task") == "inspect":
+        outcome = _report(inspect_request, message)
     else:
         reach("worker.started")
         outcome = _report(
@@ -54,6 +58,27 @@ def serve(channel: Channel, convert: Convert, digest: Digest) -> int:
     except OSError:
         return 1
     return 0
+
+
+def inspect_request(request: ConvertRequest) -> dict[str, Any]:
+    """Return what a conversion would do, without writing anything.
+
+    Raises
+    ------
+    TargetExistsError
+        There is something at the target that this conversion may not replace.
+    """
+    from stackwatch.pipeline.inspect import inspect_acquisition
+
+    found = inspect_acquisition(request.source, request.options, request.members)
+    if found.error is None and not request.replaces_run_id and os.path.lexists(request.target):
+        hint = "Remove or rename it, or choose another `dataset_name`."
+        raise TargetExistsError(
+            f"“{show_path(request.target)}” exists and was not written by this job. {hint}",
+            hint=hint,
+            path=show_path(request.target),
+        )
+    return found.record
 
 
 def _report(

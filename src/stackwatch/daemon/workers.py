@@ -33,8 +33,8 @@ class Order:
         Keys for every log line of the worker. JSON values.
     logs : dict
         `format`, `level` and `file` of the logs; empty to leave logging alone.
-    task : "convert" | "digest"
-        Convert and publish, or only return the content digest.
+    task : "convert" | "digest" | "inspect"
+        Convert and publish, or only return the content digest, or what would be made of it.
     """
 
     job_id: JobId
@@ -42,7 +42,7 @@ class Order:
     request: ConvertRequest
     bound: dict[str, Any]
     logs: dict[str, Any]
-    task: Literal["convert", "digest"] = "convert"
+    task: Literal["convert", "digest", "inspect"] = "convert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Outcome:
     ----------
     result : dict or None
         `ConvertResult.as_record()`, if it succeeded; of the task `digest` its key
-        `content_digest` alone.
+        `content_digest` alone; of `inspect` the record of `InspectResult`.
     error : StackwatchError or None
         Why not, otherwise.
     exit : ChildExit

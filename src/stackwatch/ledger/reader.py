@@ -3,7 +3,7 @@
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,12 +80,7 @@ class LedgerReader:
             connection = _connect_reader(path)
             check_version(connection, path)
         except sqlite3.Error as error:
-            hint = "Check its permissions: reading needs the directory to be readable too."
-            raise LedgerError(
-                f"“{show_path(path)}” cannot be read: {error}. {hint}",
-                hint=hint,
-                path=show_path(path),
-            ) from error
+            raise _unreadable(path, error) from error
         return cls(connection, state_dir)
 
     def __enter__(self) -> Self:
@@ -196,6 +191,25 @@ class LedgerReader:
             self._connection.execute("ROLLBACK")
 
 
+def copy_ledger(state_dir: Path, copy: Path) -> bool:
+    """Copy the ledger as it is at this moment, without writing to it; False if there is none.
+
+    Raises
+    ------
+    LedgerError
+        It cannot be read.
+    """
+    path = state_dir / LEDGER_NAME
+    if not path.is_file():
+        return False
+    try:
+        with closing(_connect_reader(path)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    return True
+
+
 def _connect_reader(path: Path) -> sqlite3.Connection:
     """Open a connection that cannot write, and that never folds the log into the file.
 
@@ -208,6 +222,13 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "mode=ro&immutable=1" if is_at_rest else "mode=ro")
     connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> LedgerError:
+    hint = "Check its permissions: reading needs the directory to be readable too."
+    return LedgerError(
+        f"“{show_path(path)}” cannot be read: {error}. {hint}", hint=hint, path=show_path(path)
+    )
 
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:
