@@ -176,7 +176,8 @@ def test_lanes_are_chosen_without_touching_the_folder(tmp_path):
     assert LOCAL_LANE == lane_of("/drop/em")
     assert "nfs4:/mnt/nas" == lane_of("/mnt/nas/drop")
     assert "cifs:9" == lane_of("/drop/em", MountIdentity(9, 1, "cifs"))
-    assert LOCAL_LANE == lane_of("/mnt/nas/drop", MountIdentity(9, 1, "ext4"))
+    assert "cifs:/mnt/old" == lane_of("/drop/em", MountIdentity(9, 1, "cifs", "/mnt/old"))
+    assert "nfs4:/mnt/nas" == lane_of("/mnt/nas/drop", MountIdentity(9, 1, "ext4"))
 
 
 def test_the_scan_process_imports_no_library():

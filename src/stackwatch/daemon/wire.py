@@ -6,6 +6,7 @@ missing field is named.
 """
 
 import dataclasses
+import functools
 import types
 import typing
 from enum import Enum
@@ -62,13 +63,19 @@ def _load(hint: Any, value: Any) -> Any:
 def _load_plain(hint: type, value: Any) -> Any:
     """Return a dataclass, an enum member, a path or a plain value."""
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
+        hints = _type_hints(hint)
         return hint(**{name: _load(hints[name], item) for name, item in value.items()})
     if issubclass(hint, Enum | Path):
         return hint(value)
     if hint is float and isinstance(value, int):
         return float(value)
     return value
+
+
+@functools.cache
+def _type_hints(kind: type) -> dict[str, Any]:
+    """Return a record's type hints; to work them out costs more than everything else here."""
+    return typing.get_type_hints(kind)
 
 
 def _load_optional(choices: tuple[Any, ...], value: Any) -> Any:
