@@ -29,6 +29,15 @@ FAILPOINTS: Final = (
     "daemon.result_received",
 )
 
+DISPOSAL_FAILPOINTS: Final = (
+    "dispose.before_copy",
+    "dispose.after_copy",
+    "dispose.before_remove",
+    "dispose.mid_remove",
+    "dispose.after_remove",
+)
+"""Reached only where a folder's settings say `archive` or `delete`."""
+
 _passages: dict[str, int] = {}
 
 
@@ -38,12 +47,12 @@ def reach(name: str) -> None:
     Parameters
     ----------
     name : str
-        One of `FAILPOINTS`.
+        One of `FAILPOINTS` or `DISPOSAL_FAILPOINTS`.
     """
     wanted = os.environ.get("STACKWATCH_FAILPOINT")
     if not wanted:
         return
-    assert name in FAILPOINTS, name
+    assert name in FAILPOINTS + DISPOSAL_FAILPOINTS, name
     target, _, more = wanted.partition(":")
     if target != name:
         return

@@ -210,6 +210,19 @@ def publish(staged: Path, target: Path, *, replace: bool = False) -> None:
     failpoints.reach("publish.after_parent_fsync")
 
 
+def move_new(source: Path, target: Path) -> None:
+    """Rename something to a name that is free, never over what stands there.
+
+    Raises
+    ------
+    TargetExistsError
+        Something stands there; nothing was touched.
+    OSError
+        As the system says; `EXDEV` if it is another file system.
+    """
+    _rename(source, target, _RENAME_NOREPLACE)
+
+
 def _rename(source: Path, target: Path, flags: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     failed = libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags)
