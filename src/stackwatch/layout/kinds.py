@@ -21,10 +21,14 @@ class FileKind(StrEnum):
 FOREIGN_SUFFIXES: Final = frozenset(
     """.gif .webp .ico .jp2 .j2k .jpx .pgm .ppm .pbm .pnm .tga
     .dm2 .dm3 .dm4 .ser .emi .emd .czi .lsm .zvi .nd2 .lif .lof .xlef .oib .oif .oir .vsi .ims
-    .mrc .rec .st .ali .nii .nrrd .dcm .dicom .stk .dv .r3d .ics .ids .svs .ndpi .scn
+    .nii .nrrd .dcm .dicom .stk .dv .r3d .ics .ids .svs .ndpi .scn
     .h5 .hdf5 .hdf .n5 .npy .npz .raw .wkw .ozx .sld .lei .gwy .spe .fli .flex .btr""".split()  # noqa: SIM905 - a table of words reads better than 60 lines
 )
 """Image formats that are not read (yet): beside a stack they are reported, not passed over."""
+
+DOUBTFUL_SUFFIXES: Final = frozenset({".map"})
+"""Text as often as an image: a stage map beside a stack must not stop it. Images where no other
+file is one."""
 
 ARCHIVE_SUFFIXES: Final = frozenset(
     {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar", ".tar.gz", ".tar.bz2", ".tar.xz"}
@@ -32,7 +36,7 @@ ARCHIVE_SUFFIXES: Final = frozenset(
 
 _DOUBLE: Final = frozenset(
     {".ome.tif", ".ome.tiff", ".ome.btf", ".tar.gz", ".tar.bz2", ".tar.xz", ".nii.gz"}
-)
+) | {suffix for suffix in IMAGE_SUFFIXES if suffix.count(".") > 1}
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -64,7 +68,9 @@ def kind_of(name: str) -> FileKind:
     if suffix in ARCHIVE_SUFFIXES:
         return FileKind.ARCHIVE
     last = "." + suffix.rpartition(".")[2]
-    if last in IMAGE_SUFFIXES:
+    if suffix in DOUBTFUL_SUFFIXES:
+        return FileKind.SIDE
+    if last in IMAGE_SUFFIXES or suffix in IMAGE_SUFFIXES:
         return FileKind.IMAGE
     if last in FOREIGN_SUFFIXES or suffix == ".nii.gz":
         return FileKind.FOREIGN

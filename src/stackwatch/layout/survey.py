@@ -15,9 +15,10 @@ from stackwatch.errors import (
     UnsupportedFormatError,
 )
 from stackwatch.layout.ignore import compile_ignore, finished_name, is_junk
-from stackwatch.layout.kinds import FileKind, kind_of, split_suffix
+from stackwatch.layout.kinds import DOUBTFUL_SUFFIXES, FileKind, kind_of, split_suffix
 from stackwatch.layout.names import natural_key
 from stackwatch.model.acquisition import Listing, show_path
+from stackwatch.readers.formats import show_formats
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,12 @@ def survey_listing(listing: Listing, ignore: tuple[str, ...] = ()) -> Survey:
     by_kind: dict[FileKind, list[str]] = {kind: [] for kind in FileKind}
     for entry in sorted(listing.entries, key=lambda entry: natural_key(entry.path)):
         by_kind[kind_of(entry.path)].append(entry.path)
+    if not by_kind[FileKind.IMAGE]:
+        _take_doubtful(by_kind)
     images = by_kind[FileKind.IMAGE]
     _ensure_images(listing, by_kind)
-    empty = [e.path for e in listing.entries if e.size == 0 and kind_of(e.path) is FileKind.IMAGE]
+    known = set(images)
+    empty = [e.path for e in listing.entries if e.size == 0 and e.path in known]
     if empty:
         raise CorruptSliceError(
             f"{_name_some(empty)} of “{show_path(listing.root)}” {_are(empty)} empty: not written "
@@ -104,6 +108,14 @@ def survey_listing(listing: Listing, ignore: tuple[str, ...] = ()) -> Survey:
         side_files=len(by_kind[FileKind.SIDE]),
         warnings=tuple(warnings),
     )
+
+
+def _take_doubtful(by_kind: dict[FileKind, list[str]]) -> None:
+    """Count as images what may be one, where nothing else is."""
+    for path in list(by_kind[FileKind.SIDE]):
+        if split_suffix(path)[1] in DOUBTFUL_SUFFIXES:
+            by_kind[FileKind.SIDE].remove(path)
+            by_kind[FileKind.IMAGE].append(path)
 
 
 def _common_folder(paths: list[str]) -> str:
@@ -185,8 +197,8 @@ def _ensure_images(listing: Listing, by_kind: dict[FileKind, list[str]]) -> None
     shown = ", ".join(f"{count} x {suffix}" for suffix, count in found.most_common(8))
     hint = "Unpack the archive, or drop it by itself." if archives else "Add the images."
     raise UnknownLayoutError(
-        f"No image in “{show_path(listing.root)}”: found {shown or 'nothing'}. TIFF, OME-TIFF, "
-        f"PNG, JPEG and BMP are read. {hint}",
+        f"No image in “{show_path(listing.root)}”: found {shown or 'nothing'}. "
+        f"{show_formats()} are read. {hint}",
         hint=hint,
         path=show_path(listing.root),
         found=dict(found) and [f"{suffix}: {count}" for suffix, count in found.items()],

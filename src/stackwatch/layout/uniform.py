@@ -98,6 +98,8 @@ def _show(one: _Format) -> str:
         words.append("inverted")
     if pixels.orientation != 1:
         words.append(f"rotated (EXIF {pixels.orientation})")
+    if pixels.scale_words:
+        words.append(pixels.scale_words)
     if size_c > 1:
         words.append(f"of {size_c} channels")
     if size_t > 1:

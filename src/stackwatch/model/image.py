@@ -30,6 +30,8 @@ class PixelFormat:
         EXIF orientation, 1 to 8; 1 is upright.
     has_grey_palette : bool
         Whether every colour of a `palette` image is a grey: such indices stand for grey values.
+    value_scale : (float, float)
+        Slope and intercept that the file gives its values a meaning with. They are not applied.
     """
 
     dtype_name: str
@@ -39,6 +41,15 @@ class PixelFormat:
     is_inverted: bool = False
     orientation: int = 1
     has_grey_palette: bool = False
+    value_scale: tuple[float, float] = (1.0, 0.0)
+
+    @property
+    def scale_words(self) -> str:
+        """For people: what the values stand for; empty where they stand for themselves."""
+        slope, intercept = self.value_scale
+        if self.value_scale == (1.0, 0.0):
+            return ""
+        return f"of values x {slope:g} {'-' if intercept < 0 else '+'} {abs(intercept):g}"
 
 
 @dataclass(frozen=True, slots=True)

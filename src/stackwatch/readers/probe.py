@@ -1,65 +1,20 @@
-"""Tell what a file is and open it: by its first bytes, then by its suffix; one explicit table.
+"""Tell what a file is and open it: by its first bytes, then by its suffix.
 
-The magic numbers come from each format's own specification.
+What is read stands in `readers.formats`; here stands what is only recognised, to be refused by
+its name. The magic numbers come from each format's own specification.
 """
 
-from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from stackwatch.errors import CorruptSliceError, UnsupportedFormatError
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo
+from stackwatch.readers.formats import FORMATS, Format, format_named, format_of, show_formats
+from stackwatch.readers.gunzip import GZIP_MAGIC, inflated_head
 from stackwatch.readers.protocol import SliceReader
 
 _HEAD_BYTES = 512
-
-
-class _Format(NamedTuple):
-    """A format that is read: what it is called, how it begins, who opens it, usual suffixes."""
-
-    name: str
-    magic: tuple[bytes, ...]
-    open: Callable[[BinaryIO, str], SliceReader]
-    suffixes: tuple[str, ...]
-
-
-def _open_tiff(file: BinaryIO, name: str) -> SliceReader:
-    # Late imports: numpy and the decoders take longer to load than `stackwatch --help` may.
-    from stackwatch.readers.tiff import open_tiff
-
-    return open_tiff(file, name)
-
-
-def _open_png(file: BinaryIO, name: str) -> SliceReader:
-    from stackwatch.readers.raster import open_png
-
-    return open_png(file, name)
-
-
-def _open_jpeg(file: BinaryIO, name: str) -> SliceReader:
-    from stackwatch.readers.raster import open_jpeg
-
-    return open_jpeg(file, name)
-
-
-def _open_bmp(file: BinaryIO, name: str) -> SliceReader:
-    from stackwatch.readers.raster import open_bmp
-
-    return open_bmp(file, name)
-
-
-_FORMATS = (
-    _Format(
-        "TIFF",
-        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-        _open_tiff,
-        (".tif", ".tiff", ".btf", ".tf8"),
-    ),
-    _Format("PNG", (b"\x89PNG\r\n\x1a\n",), _open_png, (".png",)),
-    _Format("JPEG", (b"\xff\xd8\xff",), _open_jpeg, (".jpg", ".jpeg", ".jpe", ".jfif")),
-    _Format("BMP", (b"BM",), _open_bmp, (".bmp", ".dib")),
-)
 
 _KNOWN_MAGIC = (
     (0, b"ZISRAWFILE", "Zeiss CZI"),
@@ -70,7 +25,6 @@ _KNOWN_MAGIC = (
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Olympus OIB, ZVI or another OLE document"),
     (0, b"\x00\x00\x00\x03\x00", "Gatan DM3"),
     (0, b"\x00\x00\x00\x04\x00\x00\x00\x00", "Gatan DM4"),
-    (208, b"MAP ", "MRC"),
     (344, b"n+1\0", "NIfTI"),
     (344, b"ni1\0", "NIfTI"),
     (4, b"n+2\0\r\n\x1a\n", "NIfTI-2"),
@@ -92,12 +46,12 @@ _KNOWN_SUFFIXES = {
     ".czi": "Zeiss CZI", ".lsm": "Zeiss LSM", ".nd2": "Nikon ND2", ".lif": "Leica LIF",
     ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
     ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".ims": "Imaris IMS", ".h5": "HDF5",
-    ".hdf5": "HDF5", ".dm3": "Gatan DM3", ".dm4": "Gatan DM4", ".mrc": "MRC", ".map": "MRC",
-    ".rec": "MRC", ".ali": "MRC", ".st": "MRC", ".nii": "NIfTI", ".dcm": "DICOM", ".raw": "raw",
-    ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy", ".stk": "MetaMorph STK",
+    ".hdf5": "HDF5", ".dm3": "Gatan DM3", ".dm4": "Gatan DM4", ".nii": "NIfTI", ".dcm": "DICOM",
+    ".raw": "raw", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",
+    ".stk": "MetaMorph STK",
 }  # fmt: skip
 
-IMAGE_SUFFIXES = frozenset(suffix for form in _FORMATS for suffix in form.suffixes)
+IMAGE_SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
 """Suffixes of the formats that are read, lower case, with their dot."""
 
 FOREIGN_SUFFIXES = frozenset(_KNOWN_SUFFIXES)
@@ -128,10 +82,10 @@ def open_image(file: BinaryIO, name: str) -> SliceReader:
     """
     file.seek(0)
     head = file.read(_HEAD_BYTES)
-    for form in _FORMATS:
-        if head.startswith(form.magic):
-            return form.open(file, name)
-    raise _refusal(head, name)
+    form = _format_inside(head, name) or format_of(head) or _format_by_suffix(head, name)
+    if form is None:
+        raise _refusal(head, name)
+    return form.open(file, name)
 
 
 def probe_image(file: BinaryIO, name: str) -> ImageInfo:
@@ -143,11 +97,34 @@ def probe_image(file: BinaryIO, name: str) -> ImageInfo:
         reader.close()
 
 
+def _format_inside(head: bytes, name: str) -> Format | None:
+    """Return the format of a gzipped file that is read as it is, or None."""
+    if not head.startswith(GZIP_MAGIC):
+        return None
+    form = format_of(inflated_head(head)) or format_named(_suffix_of(name))
+    return form if form is not None and form.reads_gzip else None
+
+
+def _format_by_suffix(head: bytes, name: str) -> Format | None:
+    """Return the format a suffix names, where old files of it lack the first bytes."""
+    form = format_named(_suffix_of(name))
+    if form is None or not form.is_told_by_suffix or not head.strip(b"\0"):
+        return None
+    return None if _look_of(head) or _is_text(head) else form
+
+
+def _suffix_of(name: str) -> str:
+    """Return the last suffix of a name in lower case; `.nii.gz` counts as one."""
+    path = PurePosixPath(name.lower())
+    return "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+
+
 def _refusal(head: bytes, name: str) -> CorruptSliceError | UnsupportedFormatError:
     """Say why a file is not read, as precisely as its first bytes allow."""
     shown = show_path(name)
-    suffix = PurePosixPath(name).suffix.lower()
-    expected = next((form.name for form in _FORMATS if suffix in form.suffixes), "")
+    suffix = _suffix_of(name)
+    form = format_named(suffix)
+    expected = form.name if form else ""
     if not head.strip(b"\0"):
         what = "is empty" if not head else "begins with nothing but zeros"
         return CorruptSliceError(
@@ -169,7 +146,7 @@ def _refusal(head: bytes, name: str) -> CorruptSliceError | UnsupportedFormatErr
     looks = f"looks like {found}" if found else "is of no known image format"
     named = f" although it is named {suffix}" if expected else ""
     return UnsupportedFormatError(
-        f"“{shown}” {looks}{named}; this version of stackwatch reads TIFF, PNG, JPEG and BMP. "
+        f"“{shown}” {looks}{named}; this version of stackwatch reads {show_formats()}. "
         "Convert it to TIFF, or exclude it with `ignore`.",
         hint="Convert it to TIFF, or exclude it with `ignore`.",
         path=shown,

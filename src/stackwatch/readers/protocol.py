@@ -117,6 +117,19 @@ class Reopens(Protocol):
         ...
 
 
+@runtime_checkable
+class StatesMemory(Protocol):
+    """What a reader adds that knows what memory a plane takes to read.
+
+    Of other readers whose planes lie at no known place it is taken that they hold the whole file.
+    """
+
+    @property
+    def decode_bytes(self) -> int:
+        """Memory that reading one plane takes at most, the plane included."""
+        ...
+
+
 class SliceSource(Protocol):
     """The ordered slices of one stream: what the engine reads. Safe to use from many threads.
 

@@ -42,6 +42,17 @@ def length_nm(value: float | None, unit: str) -> float | None:
     return found if found >= _SMALLEST_NM else None
 
 
+def single_precision(value: float | None) -> float | None:
+    """Return a number that comes from 4-byte floats without the digits they do not have.
+
+    Examples
+    --------
+    >>> single_precision(0.44825000762939453)
+    0.44825
+    """
+    return None if value is None else float(f"{value:.7g}")
+
+
 def _plain_unit(unit: str) -> str:
     # ImageJ writes its micro sign as the six characters \u00B5 and does not decode them itself.
     unescaped = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda match: chr(int(match[1], 16)), unit)

@@ -76,10 +76,13 @@ class FolderFiles:
     ----------
     root : Path
         Absolute; itself may be a symbolic link.
+    is_remote : bool
+        Whether it lies on a network mount: inodes and times of change prove nothing there.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_remote: bool = False) -> None:
         self._root = root
+        self._is_remote = is_remote
         try:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -106,7 +109,7 @@ class FolderFiles:
                 found = os.fstat(again.fileno())
         else:
             found = os.fstat(file.fileno())
-        if (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        if not is_same_file(entry, found, is_remote=self._is_remote):
             raise _changed(self._root / entry.path, entry.size, found.st_size)
 
     def held_bytes(self, rel: str) -> int:
@@ -144,6 +147,24 @@ class FolderFiles:
         return descriptor
 
 
+def is_same_file(entry: FileEntry, found: os.stat_result, *, is_remote: bool) -> bool:
+    """Tell whether a file is still what a listing says.
+
+    Parameters
+    ----------
+    entry : FileEntry
+        With inode 0 nobody knows its inode and time of change, and they are not compared.
+    found : os.stat_result
+    is_remote : bool
+        Compare size and modification time alone: sshfs swaps inodes at a remount.
+    """
+    if (found.st_size, found.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        return False
+    if is_remote or not entry.inode:
+        return True
+    return (found.st_ctime_ns, found.st_ino) == (entry.ctime_ns, entry.inode)
+
+
 @dataclass(frozen=True, slots=True)
 class ZipLimits:
     """How a zip archive is read.
@@ -170,10 +191,20 @@ class ZipFiles:
     scratch : Path
         Existing folder for members too large for memory; what lies there is removed by `close`.
     limits : ZipLimits
+    is_remote : bool
+        As for `FolderFiles`, of the archive itself.
     """
 
-    def __init__(self, path: Path, scratch: Path, limits: ZipLimits = ZipLimits()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        scratch: Path,
+        limits: ZipLimits = ZipLimits(),
+        *,
+        is_remote: bool = False,
+    ) -> None:
         self._path = path
+        self._is_remote = is_remote
         self._scratch = scratch
         self._limits = limits
         self._lock = threading.Lock()
@@ -183,7 +214,7 @@ class ZipFiles:
         except OSError as error:
             _raise_for(error, path)
         try:
-            self._mark = self._stat_mark()
+            self._opened = self._entry()
             self._zip = zipfile.ZipFile(self._file)
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
             self._file.close()
@@ -206,16 +237,16 @@ class ZipFiles:
     def check(self, entry: FileEntry, file: BinaryIO | None = None) -> None:
         """Make sure that the archive is still the one that was opened, and the member as listed."""
         del file
-        self._member(entry.path)
         declared = self.size(entry.path)
-        if self._stat_mark() != self._mark or declared != entry.size:
+        if declared != entry.size:
             raise _changed(self._path, entry.size, declared)
         try:
-            found = self._path.stat()
+            there = self._path.stat()
         except OSError as error:
             _raise_for(error, self._path)
-        if (found.st_size, found.st_mtime_ns) != self._mark:
-            raise _changed(self._path, self._mark[0], found.st_size)
+        for found in (os.fstat(self._file.fileno()), there):
+            if not is_same_file(self._opened, found, is_remote=self._is_remote):
+                raise _changed(self._path, self._opened.size, found.st_size)
 
     def held_bytes(self, rel: str) -> int:
         """Return the memory that the opened member takes."""
@@ -230,9 +261,12 @@ class ZipFiles:
             path.unlink(missing_ok=True)
         self._unpacked.clear()
 
-    def _stat_mark(self) -> tuple[int, int]:
+    def _entry(self) -> FileEntry:
+        """Return the archive as it was opened."""
         found = os.fstat(self._file.fileno())
-        return found.st_size, found.st_mtime_ns
+        return FileEntry(
+            self._path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+        )
 
     def _member(self, rel: str) -> zipfile.ZipInfo:
         try:

@@ -12,7 +12,7 @@ from stackwatch.model.image import ImageInfo, PixelFormat
 from stackwatch.model.plan import BLACK, PlaneRef, StackPlan
 from stackwatch.readers.book import OpenedFile, SourceBook
 from stackwatch.readers.pixels import apply_treatment, is_identity, upright
-from stackwatch.readers.protocol import RawPlane
+from stackwatch.readers.protocol import RawPlane, StatesMemory
 
 __all__ = ["SourceBook", "StackSource"]
 
@@ -98,6 +98,8 @@ class StackSource:
             self._check(opened)
             is_raw = self._raw_plane(opened, ref) is not None
             stored = 0 if opened.ranges is not None else opened.bytes.size
+            if isinstance(opened.reader, StatesMemory):
+                stored = opened.reader.decode_bytes
         plane = self._size.x * self._size.y * np.dtype(pixels.dtype_name).itemsize * pixels.samples
         held = self._book.files.held_bytes(rel)
         return held + (0 if is_raw else stored + 2 * plane) + 2**20
@@ -224,6 +226,7 @@ def _describe(size_x: int, size_y: int, pixels: PixelFormat) -> str:
             ("with alpha", pixels.has_alpha),
             ("inverted", pixels.is_inverted),
             (f"orientation {pixels.orientation}", pixels.orientation != 1),
+            (pixels.scale_words, bool(pixels.scale_words)),
         )
         if is_so
     ]

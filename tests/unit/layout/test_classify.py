@@ -118,6 +118,13 @@ def test_one_big_file_beside_notes():
     assert ("single-file", 5) == (verdict.layout, len(verdict.layers[0].stack.planes_tz[0]))
 
 
+def test_a_map_alone_is_an_image():
+    """Where nothing else is an image, a `.map` is taken for one; its reader tells if it is text."""
+    verdict = verdict_of(["emd_3001.map", "readme.txt"], DEEP)
+
+    assert ("single-file", ("emd_3001.map",)) == (verdict.layout, verdict.layers[0].stack.files)
+
+
 def test_channels_and_times_of_a_file_are_layers_and_a_time_axis():
     """C becomes layers, Z slices, T the time axis."""
     info = image_info(size_t=3, size_c=2, size_z=4, channels=(Channel("DAPI"), Channel("GFP")))

@@ -1,0 +1,138 @@
+"""The one table of the formats that are read: how they begin, who opens them, what that takes.
+
+The magic numbers come from each format's own specification.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import BinaryIO, Final, NamedTuple
+
+from stackwatch.errors import UnsupportedFormatError
+from stackwatch.model.acquisition import show_path
+from stackwatch.readers.protocol import SliceReader
+
+Magic = tuple[tuple[int, bytes], ...]
+"""Bytes at offsets, all of which have to be there."""
+
+
+class Format(NamedTuple):
+    """A format that is read.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    magic : tuple of Magic
+        Any of them tells the format.
+    module : str
+        Module below `stackwatch.readers`, imported when the first such file is opened.
+    opener : str
+        Its function from an opened file and its name to a reader.
+    suffixes : tuple of str
+        Usual ones, lower case, with their dot.
+    library : str
+        What decodes it beside stackwatch itself; empty for nothing.
+    extra : str
+        The extra of the package that brings the library; empty for a default dependency.
+    is_told_by_suffix : bool
+        Whether a file with such a suffix may lack the first bytes: old files of the format do, and
+        its opener checks the header throughout.
+    reads_gzip : bool
+        Whether its opener takes a gzipped file too.
+    """
+
+    name: str
+    magic: tuple[Magic, ...]
+    module: str
+    opener: str
+    suffixes: tuple[str, ...]
+    library: str = ""
+    extra: str = ""
+    is_told_by_suffix: bool = False
+    reads_gzip: bool = False
+
+    def begins(self, head: bytes) -> bool:
+        """Tell whether a file that begins with `head` is of this format."""
+        return any(
+            all(head[offset : offset + len(part)] == part for offset, part in magic)
+            for magic in self.magic
+        )
+
+    def open(self, file: BinaryIO, name: str) -> SliceReader:
+        """Parse the headers of a file and return its reader.
+
+        Raises
+        ------
+        ReadError, LayoutError
+            As `readers.probe.open_image` says.
+        """
+        try:
+            # Late: numpy and the decoders take longer to load than `stackwatch --help` may.
+            module = import_module(f"stackwatch.readers.{self.module}")
+        except ModuleNotFoundError as error:
+            if not self.extra or (error.name or "").startswith("stackwatch"):
+                raise  # a broken installation, no matter of this file
+            raise _not_installed(self, name, error.name or "") from error
+        opener: Callable[[BinaryIO, str], SliceReader] = getattr(module, self.opener)
+        return opener(file, name)
+
+
+FORMATS: Final = (
+    # Those with their mark deep in the header come first: any two bytes may stand at their start.
+    Format(
+        "MRC",
+        (((208, b"MAP "),), ((208, b"MAP\0"),)),
+        "mrc",
+        "open_mrc",
+        (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".mrc.gz", ".map.gz", ".rec.gz"),
+        is_told_by_suffix=True,
+        reads_gzip=True,
+    ),
+    Format(
+        "TIFF",
+        tuple(((0, mark),) for mark in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+        "tiff",
+        "open_tiff",
+        (".tif", ".tiff", ".btf", ".tf8"),
+        "tifffile, imagecodecs",
+    ),
+    Format("PNG", (((0, b"\x89PNG\r\n\x1a\n"),),), "raster", "open_png", (".png",), "Pillow"),
+    Format(
+        "JPEG",
+        (((0, b"\xff\xd8\xff"),),),
+        "raster",
+        "open_jpeg",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        "Pillow",
+    ),
+    Format("BMP", (((0, b"BM"),),), "raster", "open_bmp", (".bmp", ".dib"), "Pillow"),
+)
+
+
+def show_formats() -> str:
+    """Return the names of the formats that are read, for messages."""
+    names = sorted(form.name for form in FORMATS)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def format_of(head: bytes) -> Format | None:
+    """Return the format of a file by its first bytes (512 are enough), or None."""
+    return next((form for form in FORMATS if form.begins(head)), None)
+
+
+def format_named(suffix: str) -> Format | None:
+    """Return the format that usually has a suffix (lower case, with its dot), or None."""
+    return next((form for form in FORMATS if suffix in form.suffixes), None)
+
+
+def _not_installed(form: Format, name: str, missing: str) -> UnsupportedFormatError:
+    line = f'pip install "stackwatch[{form.extra}]"'
+    return UnsupportedFormatError(
+        f"“{show_path(name)}” is {form.name}, which needs the Python package {missing}, and that "
+        f"is not installed. Run `{line}` and start the service again.",
+        hint=f"Run `{line}` and start the service again.",
+        path=show_path(name),
+        format=form.name,
+        package=missing,
+        extra=form.extra,
+    )
