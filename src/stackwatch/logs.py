@@ -26,6 +26,7 @@ _LONGEST_LIST: Final = 50
 class Event(StrEnum):
     """What happened: `noun.past_participle`, stable, no values inside."""
 
+    ACQUISITION_OBSERVED = "acquisition.observed"
     ACQUISITION_SEEN = "acquisition.seen"
     ACQUISITION_SETTLED = "acquisition.settled"
     ACQUISITION_CHANGED = "acquisition.changed"
@@ -67,6 +68,7 @@ class Event(StrEnum):
     SOURCE_DELETED = "source.deleted"
     SOURCE_KEPT = "source.kept"
     STAGING_REMOVED = "staging.removed"
+    TARGET_UNAVAILABLE = "target.unavailable"
     WATCH_DEGRADED = "watch.degraded"
     WATCH_STARTED = "watch.started"
     WORKER_STALLED = "worker.stalled"
@@ -74,13 +76,13 @@ class Event(StrEnum):
 
 
 KEYS: Final = frozenset({
-    "acquisition", "acquisition_id", "added", "attempt", "bytes_read", "bytes_written", "changed",
-    "content_digest",
-    "datasets", "disposition", "error_code", "event", "exc_info", "exception", "files", "folder",
-    "folders", "generation", "hint", "job_id", "layer", "layout", "left", "level", "logger",
-    "mag", "message", "mib_per_s", "needs_restart", "parked", "path", "peak_mib", "pid", "reason",
-    "removed", "retry_at_utc", "seconds",
-    "shape_zyx", "signal", "state", "timestamp", "total_bytes", "version", "voxels", "workers",
+    "acquisition", "acquisition_id", "added", "at_s", "attempt", "bytes_read", "bytes_written",
+    "changed", "content_digest", "datasets", "disposition", "error_code", "event", "exc_info",
+    "exception", "files", "folder", "folders", "free_bytes", "generation", "hint", "job_id",
+    "layer", "layout", "left", "level", "logger", "look", "mag", "message", "mib_per_s",
+    "needed_bytes", "needs_restart", "parked", "path", "peak_mib", "pid", "reason", "removed",
+    "reserve_bytes", "retry_at_utc", "seconds", "shape_zyx", "signal", "state", "timestamp",
+    "total_bytes", "version", "voxels", "workers",
 })  # fmt: skip
 """Every key a log line may carry: units in the name."""
 

@@ -10,6 +10,7 @@ from stackwatch.model.job import FolderState
 from stackwatch.settings import LOCAL_QUIET_GAP_S, NETWORK_QUIET_GAP_S, FolderSettings
 from stackwatch.watch.agenda import AgendaOptions, Look, plan_look
 from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.observed import LookBook
 from stackwatch.watch.probe import ReadinessOptions
 from stackwatch.watch.reconcile import Action, FolderView, ReconcileOptions, reconcile
 from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions
@@ -38,6 +39,7 @@ class WatchedFolder:
         self.view = FolderView(mount=mount)
         self.is_degraded = settings.watch == "poll"
         self.is_hinted = False
+        self.looks = LookBook()
         self._draw = chance
         self._chance = chance()
 
@@ -60,6 +62,13 @@ class WatchedFolder:
             return self.settings.quiet_gap_s
         is_remote = self.view.mount is not None and self.view.mount.is_remote
         return NETWORK_QUIET_GAP_S if is_remote else LOCAL_QUIET_GAP_S
+
+    @property
+    def reconcile_options(self) -> ReconcileOptions:
+        """What the next scan is judged by."""
+        return ReconcileOptions(
+            SettleOptions(self.quiet_gap_s, self.settings.incomplete_after_h), self.settings.loose
+        )
 
     def adopt(self, settings: FolderSettings) -> None:
         """Take new settings over; what divides the folder otherwise begins anew."""
@@ -105,10 +114,7 @@ class WatchedFolder:
         now_s : float
             Monotonic seconds.
         """
-        options = ReconcileOptions(
-            SettleOptions(self.quiet_gap_s, self.settings.incomplete_after_h), self.settings.loose
-        )
-        view, actions = reconcile(self.view, found, facts, now_s, options)
+        view, actions = reconcile(self.view, found, facts, now_s, self.reconcile_options)
         # a scan that failed was a look too: the next one comes after the interval, not at once
         self.view = replace(view, scanned_s=now_s)
         return actions

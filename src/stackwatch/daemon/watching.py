@@ -210,8 +210,15 @@ class Watching:
     def _act_upon(self, folder: WatchedFolder, done: ScanDone) -> None:
         before = folder.state
         facts = self._ledger.folders.facts(folder.name)
+        options = folder.reconcile_options
         actions = folder.take_scan(done.found, facts, self._clock.monotonic())
         self._record_state(folder, before)
+        if isinstance(done.found, FolderScan):
+            looks = folder.looks.note(folder.name, done.found, folder.view, facts, actions, options)
+            for look in looks:
+                logger(folder=folder.name, acquisition=look.acquisition).info(
+                    Event.ACQUISITION_OBSERVED, look=look.as_record()
+                )
         if isinstance(done.found, FolderScan) and done.order.keys is None:
             self._record_scan(folder.name, done.found)
         for action in actions:
@@ -220,8 +227,9 @@ class Watching:
     def _record_state(self, folder: WatchedFolder, before: FolderState) -> None:
         after, reason = folder.state, folder.view.unavailable
         self._ledger.folders.record_state(folder.name, after, reason)
-        log = logger(folder=folder.name)
+        log = logger(folder=folder.name, at_s=folder.view.scanned_s)
         if after is FolderState.UNAVAILABLE and before is not after:
+            folder.looks.forget()
             log.warning(Event.FOLDER_UNAVAILABLE, reason=reason)
         elif before is FolderState.UNAVAILABLE and after is not before:
             log.info(Event.FOLDER_RECOVERED, path=show_path(folder.settings.path))
