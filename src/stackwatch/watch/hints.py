@@ -6,62 +6,27 @@ folder is polled and the reason is kept for `health`.
 """
 
 import logging
-import os
 import threading
-from dataclasses import dataclass
+import time
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from types import TracebackType
+from typing import Final, Self
 
-from stackwatch.model.acquisition import show_path
 from stackwatch.watch import inotify
-from stackwatch.watch.mounts import is_remote_type
+from stackwatch.watch.observer import WATCHDOG_LOGGER, OverflowHandler
+from stackwatch.watch.watcher import (
+    MAX_DIRTY,
+    Dirt,
+    FolderWatcher,
+    HintHealth,
+    WatchMode,
+    WatchOrder,
+)
 
-if TYPE_CHECKING:
-    from watchdog.events import FileSystemEvent
-    from watchdog.observers.api import BaseObserver
+__all__ = ["MAX_DIRTY", "Dirt", "HintHealth", "Hints", "WatchMode", "WatchOrder"]
 
-WatchMode = Literal["auto", "events", "poll"]
-
-MAX_DIRTY: Final = 1000
-"""Names remembered for one folder; more mean "everything"."""
-
-_BACK_OFF_S: Final = (1.0, 3600.0)
-_JOIN_S: Final = 5.0
-_WATCHDOG_LOGGER: Final = "watchdog.observers.inotify_c"
-
-
-@dataclass(frozen=True, slots=True)
-class HintHealth:
-    """How the hints of one folder are doing.
-
-    Attributes
-    ----------
-    mode : "events" | "poll"
-        What is in force, not what was asked for.
-    reason : str
-        Why it is polled although events were wanted, or why events may not tell everything;
-        empty if all is well.
-    events, errors, overflows, restarts : int
-        Since the folder was added.
-    """
-
-    mode: Literal["events", "poll"]
-    reason: str
-    events: int = 0
-    errors: int = 0
-    overflows: int = 0
-    restarts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Dirt:
-    """What changed in one folder since it was last taken.
-
-    `names` are first parts of paths below the drop folder; None means that anything may have.
-    """
-
-    names: frozenset[str] | None
+PATIENCE_S: Final = 2.0
+"""How long a call waits for folders that may hang; they go on by themselves."""
 
 
 class Hints:
@@ -71,18 +36,25 @@ class Hints:
     ----------
     wake : threading.Event
         Set whenever a folder becomes dirty. The caller clears it *before* it calls `take`.
+    patience_s : float
+        How long a call may wait for a folder that does not answer.
 
     Notes
     -----
-    `add`, `remove`, `supervise` and `close` belong to one thread; `take` and `health` may be
-    called from any. Order at the start: `add` first, then scan; the other way round loses files.
+    `add`, `remove`, `supervise`, `note_scan` and `close` belong to one thread; `take` and `health`
+    may be called from any. Order at the start: `add` first, then scan; the other way round loses
+    files. A folder that takes longer than the patience is watched later, and is dirty again then.
     """
 
-    def __init__(self, wake: threading.Event) -> None:
+    def __init__(self, wake: threading.Event, patience_s: float = PATIENCE_S) -> None:
         self._wake = wake
-        self._folders: dict[str, _FolderHints] = {}
-        self._overflow = _OverflowHandler(self)
-        logging.getLogger(_WATCHDOG_LOGGER).addHandler(self._overflow)
+        self._patience_s = patience_s
+        self._folders: dict[str, FolderWatcher] = {}
+        self._told: dict[str, HintHealth] = {}
+        self._directories: dict[str, int] = {}
+        self._was_short = False
+        self._overflow = OverflowHandler(self.record_overflow)
+        logging.getLogger(WATCHDOG_LOGGER).addHandler(self._overflow)
 
     def __enter__(self) -> Self:
         return self
@@ -95,35 +67,46 @@ class Hints:
     ) -> None:
         self.close()
 
-    def add(self, name: str, path: Path, mode: WatchMode = "auto", fstype: str = "") -> HintHealth:
+    def add(
+        self,
+        name: str,
+        path: Path,
+        mode: WatchMode = "auto",
+        fstype: str = "",
+        *,
+        depth: int = 1,
+        is_writable: bool = False,
+    ) -> HintHealth:
         """Begin to watch a folder; it is dirty at once.
 
         Parameters
         ----------
         name : str
             The folder's name in the settings. One that is there already is replaced.
-        path : Path
-        mode : WatchMode
-            `auto` polls where events do not reach; `events` tries in any case.
-        fstype : str
-            From `probe_mount`.
+        path, mode, fstype, depth, is_writable
+            As in `WatchOrder`.
 
         Returns
         -------
         HintHealth
             Never raises: a folder that cannot be watched is polled.
         """
-        self.remove(name)
-        folder = _FolderHints(path, mode, fstype, self._wake)
+        before = self._folders.pop(name, None)
+        folder = FolderWatcher(WatchOrder(path, mode, fstype, depth, is_writable), self._wake)
         self._folders[name] = folder
-        folder.start()
-        return folder.health()
+        folder.mark_all()
+        folder.ask_to_start(before)
+        folder.wait(time.monotonic() + self._patience_s)
+        self._told[name] = folder.health()
+        return self._told[name]
 
     def remove(self, name: str) -> None:
         """Stop watching a folder; unknown names are ignored."""
         folder = self._folders.pop(name, None)
+        self._told.pop(name, None)
+        self._directories.pop(name, None)
         if folder is not None:
-            folder.stop()
+            folder.stop(time.monotonic() + self._patience_s)
 
     def take(self) -> dict[str, Dirt]:
         """Return and forget what is dirty, by folder name; folders that are clean are left out."""
@@ -141,16 +124,53 @@ class Hints:
         Returns
         -------
         dict of str to HintHealth
-            The folders whose mode or reason changed by this call.
+            The folders whose mode or reason changed since they were last told.
         """
+        asked = {
+            name: folder for name, folder in self._folders.items() if folder.wait(time.monotonic())
+        }
+        for folder in asked.values():
+            folder.ask_to_supervise(now_s)
+        until_s = time.monotonic() + self._patience_s
+        for folder in asked.values():
+            folder.wait(until_s)
         changed = {}
-        for name, folder in self._folders.items():
-            before = folder.health()
-            folder.supervise(now_s)
-            after = folder.health()
-            if (before.mode, before.reason) != (after.mode, after.reason):
-                changed[name] = after
+        for name, health in self.health().items():
+            before = self._told.get(name)
+            if before is None or (before.mode, before.reason) != (health.mode, health.reason):
+                changed[name] = health
+            self._told[name] = health
         return changed
+
+    def note_scan(self, name: str, directories: int, silent: int) -> None:
+        """Compare what a scan of everything saw with what the observer claims to see.
+
+        Parameters
+        ----------
+        name : str
+        directories : int
+            Folders the scan has listed: each of them needs a watch.
+        silent : int
+            Acquisitions that changed although no event has told of it.
+        """
+        folder = self._folders.get(name)
+        if folder is None or folder.health().mode != "events":
+            self._directories.pop(name, None)
+            return
+        if silent:
+            folder.doubt(f"{silent} acquisitions had changed without one.")
+        if self._directories.get(name) != directories or self._was_short:
+            self._directories[name] = directories
+            self._find_unwatched(folder)
+
+    def _find_unwatched(self, folder: FolderWatcher) -> None:
+        """Doubt the observer when folders have no watch, twice in a row: one may just be new."""
+        wanted, held = sum(self._directories.values()), inotify.count_watches()
+        is_short = 0 < held < wanted
+        if is_short and self._was_short:
+            folder.doubt(f"{wanted - held} of {wanted} folders are not watched.")
+            is_short = False
+        self._was_short = is_short
 
     def health(self) -> dict[str, HintHealth]:
         """Return how each folder's hints are doing."""
@@ -162,208 +182,11 @@ class Hints:
             folder.record_overflow()
 
     def close(self) -> None:
-        """Stop all threads."""
-        logging.getLogger(_WATCHDOG_LOGGER).removeHandler(self._overflow)
-        for name in list(self._folders):
-            self.remove(name)
-
-
-class _OverflowHandler(logging.Handler):
-    """Watchdog tells of an overflow in a log record and nowhere else."""
-
-    def __init__(self, hints: Hints) -> None:
-        super().__init__(logging.WARNING)
-        self._hints = hints
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "overflow" in str(record.msg).lower():
-            self._hints.record_overflow()
-
-
-class _FolderHints:
-    """The observer of one folder, and what it has made dirty."""
-
-    def __init__(self, path: Path, mode: WatchMode, fstype: str, wake: threading.Event) -> None:
-        self._path = path
-        self._mode = mode
-        self._fstype = fstype
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._names: set[str] = set()
-        self._all = False
-        self._observer: BaseObserver | None = None
-        self._reader: threading.Thread | None = None
-        self._root: tuple[int, int] | None = None
-        self._reason = ""
-        self._events = self._errors = self._overflows = self._restarts = 0
-        self._retry_at_s = 0.0
-        self._back_off_s = _BACK_OFF_S[0]
-
-    # ------------------------------------------------------------ what is dirty
-
-    def dispatch(self, event: "FileSystemEvent") -> None:
-        """Note an event. An exception would end the observer's thread for good: none leaves."""
-        try:
-            self._events += 1
-            self._note(event.src_path)
-            self._note(getattr(event, "dest_path", ""))
-        except Exception:  # noqa: BLE001 - whatever it was, the scan will find what the event meant
-            self._errors += 1
-            self.mark_all()
-
-    def _note(self, path: bytes | str) -> None:
-        if not path:
-            return
-        root, inside = os.fspath(self._path), os.fsdecode(path)
-        first = inside[len(root) :].strip("/").partition("/")[0]
-        if not first or not inside.startswith(root):
-            return  # the drop folder itself, or where something was moved to
-        with self._lock:
-            if len(self._names) < MAX_DIRTY:
-                self._names.add(first)
-            else:
-                self._all = True
-        self._wake.set()
-
-    def mark_all(self) -> None:
-        """Take everything in the folder for dirty."""
-        with self._lock:
-            self._all = True
-        self._wake.set()
-
-    def take(self) -> Dirt | None:
-        """Return and forget what is dirty."""
-        with self._lock:
-            names, everything = self._names, self._all
-            self._names, self._all = set(), False
-        if everything:
-            return Dirt(None)
-        return Dirt(frozenset(names)) if names else None
-
-    def record_overflow(self) -> None:
-        """Count an overflow and take everything for dirty."""
-        if self._observer is not None:
-            self._overflows += 1
-            self.mark_all()
-
-    # ------------------------------------------------------------ the observer's life
-
-    def start(self) -> None:
-        """Start an observer if the mode and the file system allow it."""
-        self._reason = self._reason_to_poll()
-        if self._mode != "poll" and not self._reason:
-            self._reason = self._start_observer()
-        self.mark_all()
-
-    def _reason_to_poll(self) -> str:
-        if self._mode == "auto" and is_remote_type(self._fstype):
-            return (
-                f"“{show_path(self._path)}” lies on {self._fstype}: changes made by other machines "
-                "bring no events. It is polled."
-            )
-        return ""
-
-    def _start_observer(self) -> str:
-        """Return why it could not be started, or why it does not see everything; else empty."""
-        shown = show_path(self._path)
-        try:
-            facts = self._path.stat()
-            missing = inotify.find_shortage(self._path)
-            if missing:
-                return f"{missing} It is polled."
-            observer, reader = _start_watching(self, self._path)
-        except OSError as error:
-            return f"“{shown}” cannot be watched: {error.strerror or error}. It is polled."
-        self._observer, self._reader = observer, reader
-        self._root = (facts.st_dev, facts.st_ino)
-        if is_remote_type(self._fstype):
-            return f"“{shown}” lies on {self._fstype}: other machines' changes bring no events."
-        return ""
-
-    def stop(self) -> None:
-        """Stop the observer and wait for its threads."""
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            observer.join(_JOIN_S)
-
-    def supervise(self, now_s: float) -> None:
-        """Restart a dead observer, or try again where watching failed."""
-        if self._mode == "poll" or self._reason_to_poll():
-            return
-        fault = self._find_fault()
-        if not fault or now_s < self._retry_at_s:
-            return
-        self.stop()
-        self._restarts += 1
-        self.start()
-        is_well = self._observer is not None
-        self._retry_at_s = now_s + self._back_off_s
-        self._back_off_s = _BACK_OFF_S[0] if is_well else min(self._back_off_s * 2, _BACK_OFF_S[1])
-
-    def _find_fault(self) -> str:
-        observer = self._observer
-        if observer is None:
-            return "there is no observer"
-        if not observer.is_alive() or not all(emitter.is_alive() for emitter in observer.emitters):
-            return "a thread of the observer has died"
-        if self._reader is not None and not self._reader.is_alive():
-            return "the thread that reads inotify has died"
-        try:
-            facts = self._path.stat()
-        except OSError:
-            return "the folder is gone"
-        if (facts.st_dev, facts.st_ino) != self._root:
-            return "the folder was replaced: its watch looks at the old one"
-        return ""
-
-    def health(self) -> HintHealth:
-        """Return how the hints are doing."""
-        mode: Literal["events", "poll"] = "poll" if self._observer is None else "events"
-        return HintHealth(
-            mode, self._reason, self._events, self._errors, self._overflows, self._restarts
-        )
-
-
-def _start_watching(
-    handler: _FolderHints, path: Path
-) -> "tuple[BaseObserver, threading.Thread | None]":
-    """Return a running observer and the thread in which it reads inotify.
-
-    Raises
-    ------
-    OSError
-        It could not be started; no thread is left behind.
-    """
-    from watchdog.observers import Observer  # late: commands that watch nothing do without it
-
-    before = _readers()
-    observer = Observer()
-    reader = next(iter(_readers() - before), None)
-    try:
-        observer.schedule(handler, os.fspath(path), recursive=True, event_filter=_kinds())  # type: ignore[arg-type]  # `dispatch` is all an observer calls
-        observer.start()
-    except OSError:
-        observer.stop()  # the reader runs since the observer was made
-        raise
-    return observer, reader
-
-
-def _readers() -> set[threading.Thread]:
-    """Return the threads that read inotify: watchdog does not tell whether its own still lives."""
-    from watchdog.observers.inotify_c import InotifyFD
-
-    return {thread for thread in threading.enumerate() if isinstance(thread, InotifyFD)}
-
-
-def _kinds() -> "list[type[FileSystemEvent]]":
-    """Return the events that may mean a change: reading a file brings events too, not these."""
-    from watchdog import events
-
-    return _changes_of(events)
-
-
-def _changes_of(events: ModuleType) -> "list[type[FileSystemEvent]]":
-    names = ("Created", "Modified", "Deleted", "Moved", "Attrib")
-    kinds = [getattr(events, f"{kind}{name}Event") for kind in ("File", "Dir") for name in names]
-    return [*kinds, events.FileClosedEvent]
+        """Stop all threads that answer."""
+        logging.getLogger(WATCHDOG_LOGGER).removeHandler(self._overflow)
+        folders, self._folders = list(self._folders.values()), {}
+        for folder in folders:
+            folder.ask_to_stop()
+        until_s = time.monotonic() + self._patience_s
+        for folder in folders:
+            folder.stop(until_s)

@@ -4,6 +4,7 @@ The observer reports nothing when the limit is reached below the folder it was g
 of the folders and keeps silent about the others. So the folders are counted beforehand.
 """
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,26 @@ LIMIT_FILES: Final = (
 )
 """The second is the limit of a user namespace; the smaller one counts."""
 
+INSTANCE_LIMIT_FILES: Final = (
+    Path("/proc/sys/fs/inotify/max_user_instances"),
+    Path("/proc/sys/user/max_inotify_instances"),
+)
+
 _DESCRIPTORS: Final = Path("/proc/self/fdinfo")
+
+
+def explain(error: OSError) -> str:
+    """Return why the kernel refuses to watch: which limit it is, and its value."""
+    words = error.strerror or str(error)
+    if error.errno == errno.EMFILE:
+        name, limit = "fs.inotify.max_user_instances", read_watch_limit(INSTANCE_LIMIT_FILES)
+    elif error.errno == errno.ENOSPC:
+        name, limit = "fs.inotify.max_user_watches", read_watch_limit()
+    else:
+        return words
+    if limit is None:
+        return f"{words}; raise `{name}`"
+    return f"{words}; raise the limit of {limit} with `sysctl {name}={limit * 2}`"
 
 
 def read_watch_limit(files: Iterable[Path] = LIMIT_FILES) -> int | None:
