@@ -7,8 +7,14 @@ from stackwatch.daemon.comparisons import Comparison, Comparisons
 from stackwatch.daemon.folders import WatchedFolder
 from stackwatch.daemon.history import History
 from stackwatch.daemon.naming import changed_after_publishing
+from stackwatch.daemon.verdicts import (
+    name_reasons,
+    why_incomplete,
+    why_settling,
+    why_skipped,
+)
 from stackwatch.daemon.workers import WorkerEvent
-from stackwatch.errors import StackwatchError, StillArrivingError, UnknownLayoutError
+from stackwatch.errors import StackwatchError, UnknownLayoutError
 from stackwatch.failpoints import reach
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, logger
@@ -20,8 +26,10 @@ from stackwatch.watch.reconcile import (
     CompareDigest,
     ParkLoose,
     QueueGeneration,
+    RecordHeldBack,
     RecordIncomplete,
     RecordSettling,
+    RecordSkipped,
     RecordVanished,
     Restore,
 )
@@ -52,8 +60,8 @@ class Recorder:
                 is_new = sighting.key not in facts
                 event = Event.ACQUISITION_SEEN if is_new else Event.ACQUISITION_CHANGED
                 _log(name, sighting.key).info(event, files=sighting.files)
-            case RecordIncomplete(sighting, vetoes):
-                self._record_incomplete(folder, sighting, vetoes)
+            case RecordIncomplete() | RecordHeldBack() | RecordSkipped():
+                self._record_reason(folder, action, facts)
             case QueueGeneration(sighting, generation, supersedes):
                 fact = facts.get(sighting.key)
                 if fact is not None and fact.content_digest:
@@ -113,22 +121,32 @@ class Recorder:
         )
         reach("daemon.job_queued")
 
-    def _record_incomplete(
-        self, folder: WatchedFolder, sighting: Sighting, vetoes: tuple[str, ...]
+    def _record_reason(
+        self,
+        folder: WatchedFolder,
+        action: RecordIncomplete | RecordHeldBack | RecordSkipped,
+        facts: Mapping[str, AcquisitionFact],
     ) -> None:
-        why = "; ".join(vetoes) or "its files keep changing"
-        hint = "Look whether the instrument has finished, or raise `incomplete_after_h`."
-        error = StillArrivingError(
-            f"“{show_path(sighting.name)}” has not settled within "
-            f"{folder.settings.incomplete_after_h:g} h: {why}. Nothing is converted; it is watched "
-            f"on. {hint}",
-            hint=hint,
-            files=sighting.files,
-        )
-        self._verbs.record_incomplete(folder.name, sighting, error)
-        _log(folder.name, sighting.key).warning(
-            Event.ACQUISITION_INCOMPLETE, reason=why, hint=hint, files=sighting.files
-        )
+        """Record why an acquisition is not converted."""
+        seen = action.sighting
+        log = _log(folder.name, seen.key)
+        match action:
+            case RecordIncomplete(_, vetoes):
+                error = why_incomplete(folder.settings, seen, vetoes)
+                self._verbs.record_incomplete(folder.name, seen, error)
+                log.warning(
+                    Event.ACQUISITION_INCOMPLETE,
+                    reason=name_reasons(vetoes),
+                    hint=error.hint,
+                    files=seen.files,
+                )
+            case RecordHeldBack(_, vetoes):
+                is_told = facts[seen.key].state is AcquisitionState.INCOMPLETE
+                explain = why_incomplete if is_told else why_settling
+                self._verbs.hold_back(folder.name, seen, explain(folder.settings, seen, vetoes))
+            case RecordSkipped():
+                self._verbs.skip(folder.name, seen, why_skipped(seen))
+                log.info(Event.ACQUISITION_IGNORED, reason="`skip = true` in its sidecar")
 
     def _park(self, name: str, sighting: Sighting, error: StackwatchError) -> None:
         self._verbs.park(name, sighting, error)

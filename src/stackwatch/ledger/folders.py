@@ -5,11 +5,16 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from stackwatch.errors import LedgerError, StackwatchError, VanishedError
+from stackwatch.errors import (
+    IncompleteAcquisitionError,
+    LedgerError,
+    StackwatchError,
+    VanishedError,
+)
 from stackwatch.ledger.book import Book
 from stackwatch.ledger.columns import dump_json, parse_json
 from stackwatch.model.acquisition import show_path
-from stackwatch.model.facts import AcquisitionFact, Sighting
+from stackwatch.model.facts import AcquisitionFact, Sighting, VetoKind
 from stackwatch.model.job import AcquisitionId, AcquisitionState, FolderState, JobState
 
 STATE_OF_JOB = {
@@ -20,6 +25,8 @@ STATE_OF_JOB = {
     JobState.PARKED: AcquisitionState.PARKED,
 }
 """`failed` has no state of its own: a newer generation took over, or the acquisition vanished."""
+
+_KINDS = frozenset(VetoKind)
 
 
 class FolderVerbs:
@@ -101,21 +108,7 @@ class FolderVerbs:
         """Return what reconciling needs to know of all acquisitions of a folder, by key."""
         with self._book.transaction():
             rows = self._book.rows("acquisition_facts", folder_id=self._folder(name)["id"])
-        return {
-            os.fsdecode(row["key"]): AcquisitionFact(
-                acquisition_id=AcquisitionId(row["id"]),
-                key=os.fsdecode(row["key"]),
-                state=AcquisitionState(row["state"]),
-                generation=row["generation"],
-                stat_mark=row["stat_mark"],
-                size_mark=row["size_mark"],
-                content_digest=row["content_digest"],
-                is_gone=row["vanished_at_us"] is not None,
-                root_inode=row["root_inode"],
-                accepted_mark=row["accepted_mark"],
-            )
-            for row in rows
-        }
+        return {os.fsdecode(row["key"]): _fact(row) for row in rows}
 
     def record_settling(self, name: str, sighting: Sighting) -> AcquisitionId:
         """Record that an acquisition is arriving: new, back again, or changed.
@@ -136,6 +129,19 @@ class FolderVerbs:
             name, sighting, AcquisitionState.INCOMPLETE, "acquisition.incomplete", error
         )
 
+    def hold_back(self, name: str, sighting: Sighting, error: StackwatchError | None) -> None:
+        """Record what speaks against an arriving acquisition's being complete; None: nothing."""
+        with self._book.transaction():
+            acquisition_id = self._sight(name, sighting)
+            record = dump_json(error.as_record()) if error else ""
+            self._book.rows("acquisition_error", acquisition_id=acquisition_id, error=record)
+
+    def skip(self, name: str, sighting: Sighting, error: StackwatchError) -> None:
+        """Ignore an acquisition whose sidecar wants it so, until something in it changes."""
+        self._record_with_error(
+            name, sighting, AcquisitionState.IGNORED, "acquisition.ignored", error
+        )
+
     def park(self, name: str, sighting: Sighting, error: StackwatchError) -> None:
         """Set an acquisition that gets no job aside for a person."""
         self._record_with_error(
@@ -154,7 +160,7 @@ class FolderVerbs:
             now_us = self._book.now_us()
             self._book.rows("acquisition_vanished", acquisition_id=row["id"], now_us=now_us)
             self._book.note("acquisition.vanished", acquisition_id=row["id"])
-            ended = self._fail_open_jobs(row, _vanished(key))
+            ended = fail_open_jobs(self._book, row["id"], _vanished(key))
             if ended or not row["generation"]:
                 self._book.move_acquisition(
                     row["id"], AcquisitionState.IGNORED, "acquisition.ignored"
@@ -174,7 +180,11 @@ class FolderVerbs:
             row = self._book.row("acquisition_by_id", acquisition_id=acquisition_id)
             assert row is not None
             state = self._state_by_job(row)
+            if state is AcquisitionState.INCOMPLETE:
+                set_incomplete(self._book, acquisition_id, self._newest_error(row))
+                return state
             self._book.move_acquisition(acquisition_id, state, "acquisition.restored")
+            self._book.rows("acquisition_error", acquisition_id=acquisition_id, error="")
             return state
 
     def update_mark(self, name: str, sighting: Sighting) -> AcquisitionState:
@@ -260,23 +270,26 @@ class FolderVerbs:
                 error=dump_json(error.as_record()),
             )
 
-    def _fail_open_jobs(self, acquisition: sqlite3.Row, error: StackwatchError) -> int:
-        jobs = self._book.rows("open_jobs", acquisition_id=acquisition["id"])
-        for job in jobs:
-            end_job(self._book, job, JobState.FAILED, "job.failed", error)
-        return len(jobs)
-
     def _state_by_job(self, acquisition: sqlite3.Row) -> AcquisitionState:
-        job = self._book.row(
-            "newest_job", acquisition_id=acquisition["id"], number=acquisition["generation"]
-        )
+        job = self._newest_job(acquisition)
         if job is None:
             return AcquisitionState.PARKED  # only a verdict without a job leads here
         if job["state"] == JobState.FAILED:
             self._book.move_job(job, JobState.QUEUED, "job.queued")
             self._book.rows("job_retried", job_id=job["id"], now_us=self._book.now_us())
             return AcquisitionState.QUEUED
+        if job["state"] == JobState.PARKED and _lacks_files(parse_json(job["error"])):
+            return AcquisitionState.INCOMPLETE
         return STATE_OF_JOB[JobState(job["state"])]
+
+    def _newest_job(self, acquisition: sqlite3.Row) -> sqlite3.Row | None:
+        return self._book.row(
+            "newest_job", acquisition_id=acquisition["id"], number=acquisition["generation"]
+        )
+
+    def _newest_error(self, acquisition: sqlite3.Row) -> str:
+        job = self._newest_job(acquisition)
+        return str(job["error"]) if job is not None else ""
 
 
 def end_job(
@@ -299,6 +312,61 @@ def end_job(
         result=dump_json(result),
         not_before_us=not_before_us,
         now_us=book.now_us(),
+    )
+
+
+def fail_open_jobs(book: Book, acquisition_id: int, error: StackwatchError) -> int:
+    """End the jobs of an acquisition that nobody works on; return how many."""
+    jobs = book.rows("open_jobs", acquisition_id=acquisition_id)
+    for job in jobs:
+        end_job(book, job, JobState.FAILED, "job.failed", error)
+    return len(jobs)
+
+
+def lift_verdict(book: Book, job: sqlite3.Row) -> None:
+    """Let an acquisition follow its job again, if the job's end was the verdict about it.
+
+    A person who has the job tried again thinks otherwise.
+    """
+    row = book.row("acquisition_by_id", acquisition_id=job["acquisition_id"])
+    assert row is not None
+    states = (AcquisitionState.INCOMPLETE, AcquisitionState.IGNORED)
+    if row["state"] in states and row["error"] and row["error"] == job["error"]:
+        book.move_acquisition(row["id"], AcquisitionState.QUEUED, "acquisition.queued")
+        book.rows("acquisition_error", acquisition_id=row["id"], error="")
+
+
+def set_incomplete(book: Book, acquisition_id: int, error: str) -> None:
+    """Note that a conversion found files missing; `error` as the job's column holds it."""
+    book.move_acquisition(acquisition_id, AcquisitionState.INCOMPLETE, "acquisition.incomplete")
+    book.rows("acquisition_error", acquisition_id=acquisition_id, error=error)
+
+
+def _lacks_files(error: dict[str, Any] | None) -> bool:
+    """Tell whether a conversion, not the watcher, found that the acquisition is incomplete."""
+    if error is None or error.get("error_code") != IncompleteAcquisitionError.code:
+        return False
+    return not error.get("values", {}).get("aborted", False)
+
+
+def _fact(row: sqlite3.Row) -> AcquisitionFact:
+    error = parse_json(row["error"])
+    state = AcquisitionState(row["state"])
+    kinds = (error or {}).get("values", {}).get("veto_kinds", ())
+    return AcquisitionFact(
+        acquisition_id=AcquisitionId(row["id"]),
+        key=os.fsdecode(row["key"]),
+        state=state,
+        generation=row["generation"],
+        stat_mark=row["stat_mark"],
+        size_mark=row["size_mark"],
+        content_digest=row["content_digest"],
+        is_gone=row["vanished_at_us"] is not None,
+        root_inode=row["root_inode"],
+        accepted_mark=row["accepted_mark"],
+        ignored_mark=row["ignored_mark"],
+        lacks_files=state is AcquisitionState.INCOMPLETE and _lacks_files(error),
+        held_back=frozenset(VetoKind(kind) for kind in kinds if kind in _KINDS),
     )
 
 

@@ -15,7 +15,7 @@ from stackwatch.errors import (
 )
 from stackwatch.ledger.book import Book
 from stackwatch.ledger.columns import dump_json
-from stackwatch.ledger.folders import STATE_OF_JOB, end_job
+from stackwatch.ledger.folders import STATE_OF_JOB, end_job, lift_verdict
 from stackwatch.ledger.records import Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import AcquisitionState, DatasetState, JobId, JobState, NewJob
@@ -195,6 +195,7 @@ class JobVerbs:
                 raise _cannot_retry(job_id, "is of an older content: a newer job took its place")
             if row["state"] in (JobState.CLAIMED, JobState.SUCCEEDED):
                 raise _cannot_retry(job_id, f"is {row['state']}")
+            lift_verdict(self._book, row)
             if row["state"] != JobState.QUEUED:
                 self._queue_again(row)
             self._book.rows("job_retried", job_id=job_id, now_us=self._book.now_us())

@@ -22,6 +22,7 @@ from stackwatch.ledger.jobs import JobVerbs
 from stackwatch.ledger.lock import StateLock
 from stackwatch.ledger.records import DatasetRecord, Job
 from stackwatch.ledger.schema import ensure_schema
+from stackwatch.ledger.verdicts import VerdictVerbs
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import DatasetState
 
@@ -57,6 +58,7 @@ class Ledger:
     Attributes
     ----------
     folders : FolderVerbs
+    verdicts : VerdictVerbs
     jobs : JobVerbs
     datasets : DatasetVerbs
     disposals : DisposalVerbs
@@ -73,6 +75,7 @@ class Ledger:
         self._lock = lock
         self.migrated_from = migrated_from
         self.folders = FolderVerbs(book)
+        self.verdicts = VerdictVerbs(book)
         self.jobs = JobVerbs(book)
         self.datasets = DatasetVerbs(book)
         self.disposals = DisposalVerbs(book)
@@ -163,7 +166,7 @@ class Ledger:
     def recover(
         self,
         is_running: Callable[[Job], bool] = lambda job: False,
-        is_in_place: Callable[[DatasetRecord], bool] = lambda dataset: False,
+        is_in_place: Callable[[DatasetRecord], bool | None] = lambda dataset: False,
     ) -> Recovery:
         """Mend what an unexpected end left behind; call once, before the first claim.
 
@@ -173,7 +176,8 @@ class Ledger:
             Whether the worker of a claimed job still lives (it holds the lock of its staging
             directory). Workers die with their daemon, so the usual answer is no.
         is_in_place : callable
-            Whether the dataset at `path` carries `run_id` in its `stackwatch.json`.
+            Whether the dataset at `path` carries `run_id` in its `stackwatch.json`; None if that
+            cannot be told now: then it is left as it is.
 
         Returns
         -------
@@ -184,9 +188,10 @@ class Ledger:
         busy = {job.job_id for job in running}
         confirmed, abandoned = [], []
         for dataset in self.datasets.unconfirmed():
-            if dataset.job_id in busy:
+            is_there = None if dataset.job_id in busy else is_in_place(dataset)
+            if is_there is None:
                 continue
-            if is_in_place(dataset):
+            if is_there:
                 confirmed.append(self.datasets.record_published(dataset.run_id, dataset.path))
             else:
                 self.datasets.abandon(dataset.run_id, dataset.path)

@@ -58,7 +58,9 @@ SELECT
     a.id, a.key, a.state, a.generation, a.vanished_at_us, a.root_inode, a.accepted_mark,
     coalesce(g.stat_mark, iif(a.state = 'parked', a.stat_mark, '')) AS stat_mark,
     coalesce(g.size_mark, iif(a.state = 'parked', a.size_mark, '')) AS size_mark,
-    coalesce(g.content_digest, '') AS content_digest
+    coalesce(g.content_digest, '') AS content_digest,
+    iif(a.state = 'ignored', a.stat_mark, '') AS ignored_mark,
+    iif(a.state IN ('settling', 'incomplete'), a.error, '') AS error
 FROM acquisitions AS a
 LEFT JOIN generations AS g ON g.acquisition_id = a.id AND g.number = a.generation
 WHERE a.folder_id = :folder_id;
@@ -86,6 +88,12 @@ WHERE id = :acquisition_id;
 
 -- name: acquisition_state
 UPDATE acquisitions SET state = :state, changed_at_us = :now_us WHERE id = :acquisition_id;
+
+-- name: acquisition_accepted
+UPDATE acquisitions SET accepted_mark = :stat_mark WHERE id = :acquisition_id;
+
+-- name: acquisition_mark
+UPDATE acquisitions SET stat_mark = :stat_mark WHERE id = :acquisition_id;
 
 -- name: acquisition_error
 UPDATE acquisitions SET error = :error WHERE id = :acquisition_id;
@@ -261,7 +269,7 @@ SELECT
     d.id, d.action, d.state, d.generation_id, d.archive_path, d.error, d.due_at_us,
     d.finished_at_us, iif(d.state = 'due', g.stat_mark, d.stat_mark) AS stat_mark,
     g.number AS generation, a.id AS acquisition_id, a.key, a.name, a.kind,
-    a.state AS acquisition_state, a.generation AS newest_generation, a.vanished_at_us,
+    a.source, a.state AS acquisition_state, a.generation AS newest_generation, a.vanished_at_us,
     f.name AS folder
 FROM disposals AS d
 JOIN generations AS g ON g.id = d.generation_id

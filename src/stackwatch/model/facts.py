@@ -195,6 +195,13 @@ class AcquisitionFact:
         As in `Sighting`, when it was last seen.
     accepted_mark : str
         The stat mark at which a person said that it is complete as it is; else empty.
+    ignored_mark : str
+        While it is ignored, the stat mark at which that was decided; else empty.
+    lacks_files : bool
+        It is `incomplete` because the conversion of its newest generation found files missing: a
+        verdict about that content, not about its arrival.
+    held_back : frozenset of VetoKind
+        What spoke against its being complete when that was last recorded.
     """
 
     acquisition_id: AcquisitionId
@@ -207,3 +214,6 @@ class AcquisitionFact:
     is_gone: bool = False
     root_inode: int = 0
     accepted_mark: str = ""
+    ignored_mark: str = ""
+    lacks_files: bool = False
+    held_back: frozenset[VetoKind] = frozenset()

@@ -86,7 +86,7 @@ ACQUISITION_TRANSITIONS: dict[AcquisitionState, frozenset[AcquisitionState]] = {
         AcquisitionState.PARKED,
         AcquisitionState.IGNORED,
     },
-    AcquisitionState.PUBLISHED: _ARRIVING | {AcquisitionState.QUEUED},
+    AcquisitionState.PUBLISHED: _ARRIVING | {AcquisitionState.QUEUED, AcquisitionState.IGNORED},
     AcquisitionState.WAITING: _ARRIVING
     | {AcquisitionState.QUEUED, AcquisitionState.PARKED, AcquisitionState.IGNORED},
     AcquisitionState.PARKED: _ARRIVING | {AcquisitionState.QUEUED, AcquisitionState.IGNORED},

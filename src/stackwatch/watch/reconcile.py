@@ -8,7 +8,7 @@ that was carried out is not told again, because the ledger knows it then.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from stackwatch.model.facts import AcquisitionFact, Sighting
+from stackwatch.model.facts import AcquisitionFact, Sighting, Veto
 from stackwatch.model.job import AcquisitionState
 from stackwatch.watch.mounts import MountIdentity
 from stackwatch.watch.scan import FolderScan, FolderUnavailable, LooseMode
@@ -36,7 +36,22 @@ class RecordIncomplete:
     """It has not settled within the ceiling: tell a person, convert nothing, go on watching."""
 
     sighting: Sighting
-    vetoes: tuple[str, ...]
+    vetoes: tuple[Veto, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordHeldBack:
+    """What speaks against its being complete is of another kind than the ledger knows."""
+
+    sighting: Sighting
+    vetoes: tuple[Veto, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSkipped:
+    """Its sidecar says `skip = true`: it is ignored until something in it changes."""
+
+    sighting: Sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +103,8 @@ class RecordVanished:
 Action = (
     RecordSettling
     | RecordIncomplete
+    | RecordHeldBack
+    | RecordSkipped
     | QueueGeneration
     | CompareDigest
     | Restore
@@ -177,13 +194,21 @@ def reconcile(
     states = {key: state for key, state in view.states.items() if not _is_absent(key, scan, found)}
     actions: list[Action] = []
     for sighting in scan.sightings:
-        observation = Observation.from_sighting(sighting)
+        fact = facts.get(sighting.key)
+        accepted_mark = fact.accepted_mark if fact else ""
+        observation = Observation.from_sighting(
+            sighting, accepted_mark, is_at_rest=_is_at_rest(sighting, fact)
+        )
         state, _ = observe(
             states.get(sighting.key), observation, now_s, options.settle, scan.seconds
         )
         assert state is not None
+        wanted = _actions_for(sighting, state, fact, options)
+        if wanted and state.phase is Phase.SETTLED and not sighting.is_probed:
+            # an action was lost, and a listing does not show what the sidecar says to it
+            state, wanted = replace(state, due_s=now_s), []
         states[sighting.key] = state
-        actions += _actions_for(sighting, state, facts.get(sighting.key), options)
+        actions += wanted
     actions += [
         RecordVanished(key)
         for key in sorted(facts)
@@ -229,13 +254,9 @@ def _actions_for(
         case Phase.SETTLED:
             return _when_settled(sighting, fact, options.loose)
         case Phase.INCOMPLETE:
-            if fact and fact.state is AcquisitionState.INCOMPLETE and not fact.is_gone:
-                return []
-            if _is_known(sighting, fact):
-                return []
-            return [RecordIncomplete(sighting, state.vetoes)]
+            return _when_incomplete(sighting, state, fact)
         case Phase.SETTLING:
-            return _when_settling(sighting, fact)
+            return _when_settling(sighting, state, fact)
 
 
 def _is_known(sighting: Sighting, fact: AcquisitionFact | None) -> bool:
@@ -243,25 +264,63 @@ def _is_known(sighting: Sighting, fact: AcquisitionFact | None) -> bool:
     return fact is not None and fact.stat_mark == sighting.stat_mark
 
 
-def _when_settling(sighting: Sighting, fact: AcquisitionFact | None) -> list[Action]:
+def _is_at_rest(sighting: Sighting, fact: AcquisitionFact | None) -> bool:
+    """Tell whether the ledger came to a verdict about exactly this content, and stands by it."""
+    if fact is None or fact.is_gone or fact.state is AcquisitionState.SETTLING:
+        return False
+    if fact.state is AcquisitionState.INCOMPLETE:
+        return fact.lacks_files and _is_known(sighting, fact)
+    return _is_known(sighting, fact) or fact.ignored_mark == sighting.stat_mark
+
+
+def _when_settling(
+    sighting: Sighting, state: SettleState, fact: AcquisitionFact | None
+) -> list[Action]:
     if fact is None or fact.is_gone:
         return [RecordSettling(sighting)]
-    if fact.state in _ARRIVING or _is_known(sighting, fact):
+    if _is_at_rest(sighting, fact):
         return []
-    return [RecordSettling(sighting)]
+    if fact.state not in _ARRIVING or fact.lacks_files:
+        return [RecordSettling(sighting)]
+    return _when_held_back(sighting, state, fact)
+
+
+def _when_incomplete(
+    sighting: Sighting, state: SettleState, fact: AcquisitionFact | None
+) -> list[Action]:
+    is_told = fact is not None and not fact.is_gone and fact.state is AcquisitionState.INCOMPLETE
+    if fact is not None and is_told and not fact.lacks_files:
+        return _when_held_back(sighting, state, fact)
+    if _is_known(sighting, fact) or _is_at_rest(sighting, fact):
+        return []
+    return [RecordIncomplete(sighting, state.vetoes)]
+
+
+def _when_held_back(sighting: Sighting, state: SettleState, fact: AcquisitionFact) -> list[Action]:
+    """Have the reasons kept for people who ask without a daemon: by kind, not by each number."""
+    if fact.held_back == frozenset(veto.kind for veto in state.vetoes):
+        return []
+    return [RecordHeldBack(sighting, state.vetoes)]
 
 
 def _when_settled(
     sighting: Sighting, fact: AcquisitionFact | None, loose: LooseMode
 ) -> list[Action]:
-    if fact is not None and _is_known(sighting, fact):
-        is_out_of_place = fact.is_gone or fact.state in _ARRIVING
-        return [Restore(sighting)] if is_out_of_place else []
-    # normally noted when it appeared; without a row there is nothing to hang a job on
-    first: list[Action] = [RecordSettling(sighting)] if fact is None or fact.is_gone else []
+    if _is_at_rest(sighting, fact):
+        return []
+    if sighting.directives.skip:
+        return [*_arrived(sighting, fact), RecordSkipped(sighting)]
+    if _is_known(sighting, fact):
+        return [Restore(sighting)]
+    first = _arrived(sighting, fact)
     if sighting.is_loose and loose == "park":
         return [*first, ParkLoose(sighting)]
     known = fact.generation if fact else 0
     if fact is not None and fact.content_digest and fact.size_mark == sighting.size_mark:
         return [*first, CompareDigest(sighting, known, fact.content_digest)]
     return [*first, QueueGeneration(sighting, known + 1, known)]
+
+
+def _arrived(sighting: Sighting, fact: AcquisitionFact | None) -> list[Action]:
+    """Return what is normally noted when it appeared: a job needs a row to hang on."""
+    return [RecordSettling(sighting)] if fact is None or fact.is_gone else []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stackwatch.model.facts import AcquisitionKind, Sighting
+from stackwatch.model.facts import AcquisitionKind, Sighting, Veto, VetoKind
 from stackwatch.watch.settle import (
     Observation,
     Phase,
@@ -16,7 +16,7 @@ from stackwatch.watch.settle import (
 OPTIONS = SettleOptions(quiet_gap_s=60, incomplete_after_h=1)
 A, B = Observation("a", 3), Observation("b", 3)
 EMPTY = Observation("none", 0)
-VETOED = Observation("a", 3, ("1 of its folders cannot be listed",))
+VETOED = Observation("a", 3, (Veto(VetoKind.UNREADABLE, "1 of its folders cannot be listed"),))
 
 
 def play(*steps: tuple[float, Observation | None]) -> tuple[SettleState | None, list[list[str]]]:
@@ -172,10 +172,10 @@ def test_observe_vanished():
         ([(0, A), (50, B)], 110),
         ([(0, A), (60, A)], None),
         ([(0, EMPTY)], None),
-        ([(0, VETOED)], 3600),
+        ([(0, VETOED)], 60),
         ([(0, A), (3570, B)], 3600),
         ([(0, A), (3600, B)], 3660),
-        ([(0, VETOED), (3600, VETOED)], None),
+        ([(0, VETOED), (3600, VETOED)], 4200),
     ],
 )
 def test_observe_says_when_to_look_next(steps, due_s):
@@ -210,6 +210,5 @@ def test_observation_from_sighting_vetoes_the_unreadable():
     """A sighting with an unreadable folder carries a veto that names it."""
     seen = Sighting("k", "k", AcquisitionKind.FOLDER, "k", (), 1, 1, 0, "m", "s", unreadable=2)
 
-    assert Observation("m", 1, ("2 of its folders cannot be listed",)) == Observation.from_sighting(
-        seen
-    )
+    veto = Veto(VetoKind.UNREADABLE, "2 of its folders cannot be listed")
+    assert Observation("m", 1, (veto,)) == Observation.from_sighting(seen)
