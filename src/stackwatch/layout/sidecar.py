@@ -102,15 +102,36 @@ def find_sidecars(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(path for path in paths if "/" not in path and is_sidecar(path)))
 
 
-def sidecar_names(*names: str) -> frozenset[str]:
-    """Return what the sidecars of a loose file or group may be called, in small letters.
+def sidecars_beside(found: Iterable[str], *names: str) -> tuple[str, ...]:
+    """Return which of the sidecars in a folder belong to a loose file, or to a group of them.
 
     Parameters
     ----------
+    found : iterable of str
+        Names of all sidecars in the folder.
     *names : str
-        The file's name, its stem, or the group's stem.
+        The file's name and its stem (`plain_name`); of a group the stem alone.
+
+    Examples
+    --------
+    >>> found = ["a.stackwatch.toml", "a.tif.stackwatch.toml", "stackwatch.toml"]
+    >>> sidecars_beside(found, "a.tif", "a"), sidecars_beside(found, "b")
+    (('a.stackwatch.toml', 'a.tif.stackwatch.toml'), ())
     """
-    return frozenset(f"{name}{SIDECAR_SUFFIX}".lower() for name in names)
+    wanted = {f"{name}{SIDECAR_SUFFIX}" for name in names if name}
+    return tuple(sorted(wanted.intersection(found)))
+
+
+def plain_name(name: str) -> str:
+    """Return a file's name without its suffix, and without both parts of `.ome.tif`.
+
+    Examples
+    --------
+    >>> plain_name("a.ome.tif"), plain_name("b.tif"), plain_name("c")
+    ('a', 'b', 'c')
+    """
+    stem = name.rpartition(".")[0] or name
+    return stem[:-4] if stem.lower().endswith(".ome") and stem[:-4] else stem
 
 
 def read_directives(folder: str, names: Iterable[str]) -> Directives:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from stackwatch.layout.ignore import compile_ignore, finished_name
+from stackwatch.layout.sidecar import is_sidecar, plain_name, sidecars_beside
 from stackwatch.model.acquisition import Refusal
 from stackwatch.model.facts import AcquisitionKind, Sighting
 from stackwatch.watch.loose import group_loose
@@ -179,28 +180,37 @@ class Search:
         base = len(os.fsencode(path)) + 1 if path else 0
         facts = {os.fsdecode(fact[0][base:]): fact for fact in contents.files}
         unseen = {name[len(path) + 1 if path else 0 :] for name in contents.unseen}
-        names = [*facts, *unseen]
+        names = [name for name in (*facts, *unseen) if not is_sidecar(name)]
+        sidecars = {name for name in (*facts, *unseen) if is_sidecar(name)}
         groups, single = (
             ([], sorted(names)) if self._options.loose == "each" else group_loose(names)
         )
         taken = {group.key: group for group in groups}
+        orphans = set(sidecars)
         for group in groups:
             key, stem = join(path, group.key), join(path, group.stem)
+            beside = sidecars_beside(sidecars, group.stem)
+            orphans -= {*beside}
             if self._is_wanted(key):
-                part = _pick(facts, unseen, group.members, base)
+                members = (*group.members, *beside)
+                part = _pick(facts, unseen, members, base)
                 part.temporary = _temporary_of(contents.temporary, path, group.members)
-                self._add(key, stem, AcquisitionKind.GROUP, part, path, group.members)
+                self._add(key, stem, AcquisitionKind.GROUP, part, path, members)
         for name in single:
             key = join(path, name)
+            beside = sidecars_beside(sidecars, name, _plain_name(name))
+            orphans -= {*beside}
             if name in taken:
                 self.outside.refuse(
                     key, "its name is that of a group of files that differ in one number"
                 )
             elif self._is_wanted(key):
-                part = _pick(facts, unseen, (name,), base)
+                part = _pick(facts, unseen, (name, *beside), base)
                 part.temporary = _temporary_of(contents.temporary, path, (name,))
                 inode = part.files[0][4] if part.files else 0
                 self._add(key, _plain_name(key), AcquisitionKind.FILE, part, inode=inode)
+        for name in sorted(orphans):
+            self.outside.refuse(join(path, name), "a sidecar, but nothing lies beside it")
 
     def _is_wanted(self, key: str) -> bool:
         return self._keys is None or key in self._keys
@@ -276,7 +286,6 @@ def _holder(key: str) -> str:
 
 
 def _plain_name(key: str) -> str:
-    """Return the name without its suffix, and without both parts of `.ome.tif`."""
+    """Return a path without the suffix of its last part."""
     folder, _, name = key.rpartition("/")
-    stem = name.rpartition(".")[0] or name
-    return join(folder, stem[:-4] if stem.lower().endswith(".ome") and stem[:-4] else stem)
+    return join(folder, plain_name(name))

@@ -12,7 +12,7 @@ from stackwatch.layout.sidecar import (
     is_sidecar,
     load_sidecar,
     read_directives,
-    sidecar_names,
+    sidecars_beside,
 )
 from stackwatch.layout.sidecar_keys import LayerValues
 from stackwatch.model.facts import Directives
@@ -219,7 +219,10 @@ def test_only_the_top_of_a_folder_has_sidecars():
     assert ("stackwatch.toml",) == find_sidecars(
         ["a.tif", "sub/stackwatch.toml", "stackwatch.toml"]
     )
-    assert {"img.tif.stackwatch.toml", "img.stackwatch.toml"} == sidecar_names("IMG.tif", "IMG")
+    beside = ["img.stackwatch.toml", "img.tif.stackwatch.toml", "IMG.stackwatch.toml", "img_1.stackwatch.toml"]
+    assert ("img.stackwatch.toml", "img.tif.stackwatch.toml") == sidecars_beside(
+        beside, "img.tif", "img"
+    )
 
 
 def test_a_link_or_pipe_is_never_opened(tmp_path):

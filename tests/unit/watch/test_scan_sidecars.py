@@ -1,0 +1,38 @@
+"""Sidecars in a scan: part of an acquisition, never one by themselves."""
+
+from stackwatch.model.facts import Directives
+from stackwatch.watch.scan import FolderScan, ScanOptions, scan_folder
+
+
+def test_a_loose_sidecar_belongs_to_its_acquisition(tmp_path):
+    """It is part of the stat mark of what it lies beside, and never an acquisition itself."""
+    for name in ("img_1.tif", "img_2.tif", "a.ome.tif", "b.zip"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("img", "a", "b.zip", "c"):
+        (tmp_path / f"{name}.stackwatch.toml").write_text(f'name = "{name} by hand"')
+
+    scan = scan_folder(tmp_path, ScanOptions())
+    assert isinstance(scan, FolderScan)
+    seen = {one.key: (one.files, one.members) for one in scan.sightings}
+
+    members = ("img_1.tif", "img_2.tif", "img.stackwatch.toml")
+    assert {"a.ome.tif": (2, ()), "b.zip": (2, ()), "img_#.tif": (3, members)} == seen
+    assert ["c.stackwatch.toml"] == [refusal.path for refusal in scan.refusals]
+
+
+def test_a_look_by_name_takes_the_directives_of_the_sidecar(tmp_path):
+    """Name, skip, priority and upload of a folder's and of a loose file's sidecar."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.tif").write_bytes(b"x")
+    (tmp_path / "run" / "stackwatch.toml").write_text('name = "cortex"\nupload = false')
+    (tmp_path / "b.tif").write_bytes(b"x")
+    (tmp_path / "b.tif.stackwatch.toml").write_text("skip = true\npriority = 7")
+
+    scan = scan_folder(tmp_path, ScanOptions(), keys=frozenset({"run", "b.tif"}))
+    assert isinstance(scan, FolderScan)
+    found = {one.key: one.directives for one in scan.sightings}
+
+    assert {
+        "run": Directives(name="cortex", upload=False),
+        "b.tif": Directives(skip=True, priority=7),
+    } == found
