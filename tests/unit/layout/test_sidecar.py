@@ -219,7 +219,12 @@ def test_only_the_top_of_a_folder_has_sidecars():
     assert ("stackwatch.toml",) == find_sidecars(
         ["a.tif", "sub/stackwatch.toml", "stackwatch.toml"]
     )
-    beside = ["img.stackwatch.toml", "img.tif.stackwatch.toml", "IMG.stackwatch.toml", "img_1.stackwatch.toml"]
+    beside = [
+        "img.stackwatch.toml",
+        "img.tif.stackwatch.toml",
+        "IMG.stackwatch.toml",
+        "img_1.stackwatch.toml",
+    ]
     assert ("img.stackwatch.toml", "img.tif.stackwatch.toml") == sidecars_beside(
         beside, "img.tif", "img"
     )
