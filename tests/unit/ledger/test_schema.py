@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stackwatch.errors import LedgerError, LedgerTooNewError
-from stackwatch.ledger import ledger
+from stackwatch.ledger import book, ledger, reader
 from stackwatch.ledger.ledger import LEDGER_NAME, Ledger
 from stackwatch.ledger.schema import APPLICATION_ID, SCHEMA_VERSION, Migration, ensure_schema
 from stackwatch.ledger.statements import load_schema, load_statements
