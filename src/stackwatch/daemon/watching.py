@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.folders import WatchedFolder
 from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.scanner import ScanDone, Scanner, ScanSaid, find_mount
+from stackwatch.daemon.veils import Veils
 from stackwatch.errors import IllegalTransitionError, StackwatchError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, logger
@@ -71,6 +72,7 @@ class Watching:
         self._clock = clock
         self._wake = wake
         self.mistakes = Mistakes(clock)
+        self.veils = Veils()
         self._hints = Hints(wake)
         self._scanner = Scanner(post, clock)
         self._folders: dict[str, WatchedFolder] = {}
@@ -209,7 +211,8 @@ class Watching:
 
     def _act_upon(self, folder: WatchedFolder, done: ScanDone) -> None:
         before = folder.state
-        facts = self._ledger.folders.facts(folder.name)
+        done = replace(done, found=self.veils.found(folder.name, done.found))
+        facts = self.veils.facts(folder.name, self._ledger.folders.facts(folder.name))
         options = folder.reconcile_options
         actions = folder.take_scan(done.found, facts, self._clock.monotonic())
         self._record_state(folder, before)

@@ -48,6 +48,7 @@ class DisposalRecord:
     key: str
     name: str
     kind: AcquisitionKind
+    source: str
     acquisition_state: AcquisitionState
     generation_id: int
     generation: int
@@ -71,6 +72,7 @@ class DisposalRecord:
             key=os.fsdecode(row["key"]),
             name=os.fsdecode(row["name"]),
             kind=AcquisitionKind(row["kind"]),
+            source=os.fsdecode(row["source"]),
             acquisition_state=AcquisitionState(row["acquisition_state"]),
             generation_id=row["generation_id"],
             generation=row["generation"],
@@ -139,6 +141,10 @@ class DisposalVerbs:
     def running(self) -> tuple[DisposalRecord, ...]:
         """Return the disposals that were begun."""
         return self._list(state=DisposalState.RUNNING)
+
+    def find(self, disposal_id: int) -> DisposalRecord:
+        """Return a disposal as it is now."""
+        return self._one(disposal_id)
 
     def datasets(self, disposal: DisposalRecord) -> tuple[DatasetRecord, ...]:
         """Return the datasets of the generation, but those that never came to their place."""

@@ -60,14 +60,15 @@ class DisposeRequest:
     folder : Path
         The drop folder.
     key, name, source, members, kind
-        As in `Sighting`.
+        As in `Sighting`. To go on after a crash no members are needed: they stand in the book.
     stat_mark : str
         Of what was published: it must still be that.
     action : DisposalAction
     token : str
         Unique among all disposals of all ledgers; part of our hidden names.
     book : Path
-        In the state directory: keeps the list of what was taken.
+        In the state directory: keeps the list of what was taken, until the daemon has recorded
+        that it is put away and removes it.
     scan : ScanOptions
         As the folder is scanned with.
     archive_to : Path or None
@@ -134,9 +135,12 @@ class SourceDisposal:
         self._request = request
         self._announce = announce
         self._is_remote = request.stat_mark.startswith("r")
-        root, names = request.folder / request.source, request.members
+        root = request.folder / request.source
+        names: tuple[str, ...] | None = None
         if request.kind is AcquisitionKind.FILE:
             root, names = root.parent, (root.name,)
+        elif request.kind is AcquisitionKind.GROUP:
+            names = request.members or tuple(p.path for p in read_book(request.book) or ())
         self._taking = Taking(root, names, request.token, is_remote=self._is_remote)
 
     @property
@@ -165,7 +169,7 @@ class SourceDisposal:
             place = self._archive(pieces)
         else:
             self._take_and_remove(pieces)
-        return self._done(place, pieces)
+        return _disposed(place, pieces)
 
     def resume(self) -> Disposed | None:
         """Go on where an earlier process ended; None if everything is in its place, untouched.
@@ -188,12 +192,7 @@ class SourceDisposal:
                 place = request.archive_path
                 if place is None or not os.path.lexists(place):
                     raise _vanished(request)
-        return self._done(request.archive_path, pieces or ())
-
-    def _done(self, place: Path | None, pieces: tuple[Piece, ...]) -> Disposed:
-        self._request.book.unlink(missing_ok=True)
-        files = [piece for piece in pieces if piece.kind is PieceKind.FILE]
-        return Disposed(place, len(files), sum(piece.size for piece in files))
+        return _disposed(request.archive_path, pieces or ())
 
     def _ensure_unchanged(self, pieces: tuple[Piece, ...]) -> None:
         """Refuse an acquisition that is not what was published, or that somebody still writes to.
@@ -243,7 +242,7 @@ class SourceDisposal:
             if place is None or not is_copy(place, taken, pieces):
                 place = self._copy(taken, pieces)
         self._taking.remove(pieces)
-        return self._done(place, pieces)
+        return _disposed(place, pieces)
 
     # ------------------------------------------------------------ archive
 
@@ -322,6 +321,11 @@ class SourceDisposal:
                 remove_copy(new)
         reach("dispose.after_copy")
         return place
+
+
+def _disposed(place: Path | None, pieces: tuple[Piece, ...]) -> Disposed:
+    files = [piece for piece in pieces if piece.kind is PieceKind.FILE]
+    return Disposed(place, len(files), sum(piece.size for piece in files))
 
 
 def _is_unfinished(piece: Piece) -> bool:

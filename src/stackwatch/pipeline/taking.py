@@ -30,16 +30,18 @@ class Taking:
     ----------
     root : Path
         The acquisition's folder, or the folder that holds its loose files.
-    names : tuple of str
-        Of the loose files; empty for a folder.
+    names : tuple of str or None
+        Of the loose files, as far as they are known; None for a folder.
     token : str
     is_remote : bool
         Inodes and change times tell nothing there.
     """
 
-    def __init__(self, root: Path, names: tuple[str, ...], token: str, *, is_remote: bool) -> None:
+    def __init__(
+        self, root: Path, names: tuple[str, ...] | None, token: str, *, is_remote: bool
+    ) -> None:
         self.root = root
-        self.beside = root if names else root.parent
+        self.beside = root.parent if names is None else root
         self.taken = self.beside / f".stackwatch-taken-{token}"
         self._names = names
         self._taking = self.beside / f".stackwatch-taking-{token}"
@@ -49,7 +51,7 @@ class Taking:
     @property
     def own_paths(self) -> list[Path]:
         """What it is under its own name."""
-        return [self.root / name for name in self._names] if self._names else [self.root]
+        return [self.root] if self._names is None else [self.root / name for name in self._names]
 
     @property
     def is_taken(self) -> bool:
@@ -58,7 +60,7 @@ class Taking:
 
     def list_pieces(self) -> tuple[Piece, ...]:
         """Return all it consists of, in its place."""
-        return list_pieces(self.root, self._names)
+        return list_pieces(self.root, self._names or ())
 
     def ensure_writable(self, pieces: tuple[Piece, ...]) -> None:
         """Refuse, before anything is touched, where removing would fail half-way."""
@@ -75,14 +77,14 @@ class Taking:
         StillArrivingError
             It changed; it is in its place again.
         """
-        if self._names:
+        if self._names is None:
+            move_new(self.root, self._taking)
+        else:
             self._taking.mkdir()
             for name in self._names:
                 move_new(self.root / name, self._taking / name)
-        else:
-            move_new(self.root, self._taking)
         found = list_pieces(self._taking)
-        is_moved = bool(self._names)
+        is_moved = self._names is not None
         if not are_same(pieces, found, is_remote=self._is_remote, is_moved=is_moved):
             self.put_back()
             raise StillArrivingError(
@@ -105,12 +107,12 @@ class Taking:
         if not os.path.lexists(self._taking):
             return
         try:
-            if self._names:
+            if self._names is None:
+                move_new(self._taking, self.root)
+            else:
                 for path in sorted(self._taking.iterdir()):
                     move_new(path, self.root / path.name)
                 self._taking.rmdir()
-            else:
-                move_new(self._taking, self.root)
         except TargetExistsError as error:
             hint = "Move it back under another name, or away."
             raise DisposalError(
