@@ -17,15 +17,9 @@ from stackwatch.settings.layers import (
     merge_layers,
     read_toml,
 )
-from stackwatch.settings.model import (
-    LOCAL_QUIET_GAP_S,
-    NETWORK_QUIET_GAP_S,
-    FolderSettings,
-    Settings,
-)
+from stackwatch.settings.model import Settings
 from stackwatch.settings.places import find_clashes
 from stackwatch.settings.problems import describe_problems
-from stackwatch.watch.mounts import probe_mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +78,24 @@ def load_settings(
     return LoadedSettings(settings, path if is_there else None, origins)
 
 
-def find_warnings(settings: Settings) -> list[str]:
-    """Return what a person should look at, though it is no mistake. Looks at the disk."""
-    if not settings.folder:
-        return ["no [[folder]] is configured: nothing will be watched"]
-    return [
-        f"folder[{at}] “{folder.name}”: {warning}"
-        for at, folder in enumerate(settings.folder)
-        for warning in _folder_warnings(folder)
-    ]
+def peek_state_dir(
+    flag: Path | None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    assignments: Sequence[str] = (),
+) -> Path | None:
+    """Return the state directory that settings with mistakes name, None if that fails too.
 
-
-def _folder_warnings(folder: FolderSettings) -> list[str]:
-    found = []
-    if not _is_folder(folder.path):
-        found.append(
-            f"path “{show_path(folder.path)}” is not there (yet): the folder starts as unavailable"
-        )
-    usual_s = NETWORK_QUIET_GAP_S if _is_remote(folder.path) else LOCAL_QUIET_GAP_S
-    if folder.quiet_gap_s is not None and folder.quiet_gap_s < usual_s:
-        found.append(
-            f"quiet_gap_s = {folder.quiet_gap_s:g} is shorter than {usual_s:g}: a writer "
-            "that pauses longer is taken for finished, and its later files become a new generation"
-        )
-    return found
+    To reach a daemon that runs on older settings.
+    """
+    surroundings = os.environ if environ is None else environ
+    path, _ = find_settings_file(flag, surroundings)
+    try:
+        layers = merge_layers(read_toml(path), surroundings, assignments)
+        place = Path(layers.values["daemon"]["state_dir"])
+    except (ConfigError, KeyError, TypeError):
+        return None
+    return place if place.is_absolute() else None
 
 
 def _is_there(path: Path) -> bool:
@@ -119,20 +107,6 @@ def _is_there(path: Path) -> bool:
     except OSError:
         return True
     return True
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # no permission, or a share that does not answer
-        return False
-
-
-def _is_remote(path: Path) -> bool:
-    try:
-        return probe_mount(path).is_remote
-    except OSError:
-        return False
 
 
 def _validate(layers: Layers, source: str) -> Settings:

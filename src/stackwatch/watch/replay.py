@@ -164,7 +164,8 @@ def replay(texts: Iterable[str]) -> Replay:
             lines.append(found)
     steps: list[Step] = []
     impossible: list[Flaw] = []
-    for run, life in enumerate(_iter_lives(lines), start=1):
+    lives = [life for life in _iter_lives(lines) if any(line.look for line in life)]
+    for run, life in enumerate(lives, start=1):
         ordered = _in_order(life)
         steps += _repeat(ordered, run)
         impossible += _find_early(ordered)
