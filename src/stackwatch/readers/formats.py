@@ -96,6 +96,13 @@ FORMATS: Final = (
         (".tif", ".tiff", ".btf", ".tf8"),
         "tifffile, imagecodecs",
     ),
+    Format(
+        "DM3 and DM4",
+        (((0, b"\0\0\0\3"), (8, b"\0\0\0")), ((0, b"\0\0\0\4"), (12, b"\0\0\0"))),
+        "dm",
+        "open_dm",
+        (".dm3", ".dm4"),
+    ),
     Format("PNG", (((0, b"\x89PNG\r\n\x1a\n"),),), "raster", "open_png", (".png",), "Pillow"),
     Format(
         "JPEG",

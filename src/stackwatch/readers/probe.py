@@ -23,8 +23,6 @@ _KNOWN_MAGIC = (
     (0, b"\x6a\x50\x20\x20", "Nikon ND2 (JPEG 2000)"),
     (0, b"\x70\x00\x00\x00", "Leica LIF"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Olympus OIB, ZVI or another OLE document"),
-    (0, b"\x00\x00\x00\x03\x00", "Gatan DM3"),
-    (0, b"\x00\x00\x00\x04\x00\x00\x00\x00", "Gatan DM4"),
     (344, b"n+1\0", "NIfTI"),
     (344, b"ni1\0", "NIfTI"),
     (4, b"n+2\0\r\n\x1a\n", "NIfTI-2"),
@@ -46,7 +44,7 @@ _KNOWN_SUFFIXES = {
     ".czi": "Zeiss CZI", ".lsm": "Zeiss LSM", ".nd2": "Nikon ND2", ".lif": "Leica LIF",
     ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
     ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".ims": "Imaris IMS", ".h5": "HDF5",
-    ".hdf5": "HDF5", ".dm3": "Gatan DM3", ".dm4": "Gatan DM4", ".nii": "NIfTI", ".dcm": "DICOM",
+    ".hdf5": "HDF5", ".nii": "NIfTI", ".dcm": "DICOM",
     ".raw": "raw", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",
     ".stk": "MetaMorph STK",
 }  # fmt: skip

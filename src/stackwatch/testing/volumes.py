@@ -5,11 +5,14 @@ other.
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+ByteOrder = Literal["<", ">"]
 
 _MRC_MODES: Final = {"int8": 0, "uint8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
 _IMOD_STAMP: Final = 1146047817
@@ -20,7 +23,7 @@ def write_mrc(
     stack: NDArray[Any],
     *,
     voxel_size_nm: tuple[float, float, float] | None = (1.0, 1.0, 1.0),
-    order: Literal["<", ">"] = "<",
+    order: ByteOrder = "<",
     axis_order: tuple[int, int, int] = (1, 2, 3),
     extended: bytes = b"",
     stamp: bytes = b"MAP ",
@@ -72,3 +75,121 @@ def write_mrc(
     values = stored.astype(stored.dtype.newbyteorder(order))
     path.write_bytes(bytes(head) + extended + values.tobytes())
     return path
+
+
+_DM_TYPES: Final = {
+    "int16": (1, 2), "float32": (2, 6), "uint8": (6, 10), "int32": (7, 3), "int8": (9, 9),
+    "uint16": (10, 4), "uint32": (11, 5), "float64": (12, 7), "bool": (14, 8), "int64": (39, 11),
+    "uint64": (40, 12), "complex64": (3, None),
+}  # fmt: skip
+"""By numpy type: DigitalMicrograph's number for the pixels, and the tags' number for a value."""
+
+Calibration = tuple[float, str]
+"""Scale and unit of one axis."""
+
+
+def write_dm(
+    path: Path,
+    *stacks: NDArray[Any],
+    version: Literal[3, 4] = 3,
+    order: ByteOrder = "<",
+    calibrations: Sequence[Calibration] = (),
+    has_thumbnail: bool = True,
+    data_type: int | None = None,
+) -> Path:
+    """Write one DM3 or DM4 file.
+
+    Parameters
+    ----------
+    path : Path
+    *stacks : arrays, shape (y, x), (z, y, x) or, of colours, (y, x, 4) of uint8 with data type 23
+        The images, one after another.
+    version : 3 | 4
+    order : "<" | ">"
+        Byte order of the values.
+    calibrations : sequence of (float, str)
+        Scale and unit of x, y, z of every image.
+    has_thumbnail : bool
+        Whether a small RGB picture comes first, as DigitalMicrograph writes one.
+    data_type : int or None
+        Written instead of the one that fits the array.
+    """
+    writer = _DmTags(version, order)
+    images = [writer.image(stack, calibrations, data_type) for stack in stacks]
+    tags: list[tuple[str, bytes]] = []
+    if has_thumbnail:
+        thumbnail = np.zeros((3, 5, 4), np.uint8)
+        images.insert(0, writer.image(thumbnail, (), 23))
+        index = writer.group([("ImageIndex", writer.scalar(5, 0))])
+        tags.append(("Thumbnails", writer.group([("", index)])))
+    tags.insert(0, ("ImageList", writer.group([("", image) for image in images])))
+    tags.insert(0, ("ApplicationBounds", writer.record((3, 3, 3, 3), (0, 0, 900, 1600))))
+    tags.append(("InImageMode", writer.scalar(8, True)))
+    body = writer.group(tags)[1:]
+    word = "i" if version == 3 else "q"
+    head = struct.pack(f">i{word}i", version, len(body) + 4, int(order == "<"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(head + body + bytes(8))
+    return path
+
+
+class _DmTags:
+    """Builds tags: each is its kind (one byte) and its content; names are put before by `group`."""
+
+    def __init__(self, version: int, order: ByteOrder) -> None:
+        self._order = order
+        self._word = "i" if version == 3 else "q"
+
+    def group(self, tags: Sequence[tuple[str, bytes]]) -> bytes:
+        parts = [struct.pack(f">2B{self._word}", 1, 0, len(tags))]
+        for name, tag in tags:
+            label = name.encode("latin-1")
+            length = struct.pack(">Q", len(tag) - 1) if self._word == "q" else b""
+            parts.append(tag[:1] + struct.pack(">H", len(label)) + label + length + tag[1:])
+        return b"\x14" + b"".join(parts)
+
+    def scalar(self, code: int, value: float) -> bytes:
+        letter = {3: "i", 4: "H", 5: "I", 6: "f", 7: "d", 8: "?"}[code]
+        return self._value((code,), struct.pack(self._order + letter, value))
+
+    def record(self, codes: Sequence[int], values: Sequence[int]) -> bytes:
+        fields = [number for code in codes for number in (0, code)]
+        data = struct.pack(f"{self._order}{len(values)}i", *values)
+        return self._value((15, 0, len(codes), *fields), data)
+
+    def text(self, text: str) -> bytes:
+        data = text.encode("utf-16-le" if self._order == "<" else "utf-16-be")
+        return self._value((20, 4, len(text)), data)
+
+    def image(
+        self, stack: NDArray[Any], calibrations: Sequence[Calibration], data_type: int | None
+    ) -> bytes:
+        number, code = _DM_TYPES.get(stack.dtype.name, (0, None))
+        is_rgb = data_type in {8, 23}
+        sizes = stack.shape[-2::-1] if is_rgb else stack.shape[::-1]
+        data = stack.astype(stack.dtype.newbyteorder(self._order)).tobytes()
+        described: tuple[int | None, ...] = (20, code, stack.size)
+        if is_rgb:
+            described = (20, 5, stack.size // 4)
+        elif code is None:
+            described = (20, 15, 0, 2, 0, 6, 0, 6, stack.size)
+        axes = [
+            self.group([
+                ("Origin", self.scalar(6, 0.0)),
+                ("Scale", self.scalar(6, scale)),
+                ("Units", self.text(unit)),
+            ])
+            for scale, unit in [*calibrations, *[(1.0, "")] * 3][: len(sizes)]
+        ]  # fmt: skip
+        content = self.group([
+            ("Calibrations", self.group([("Dimension", self.group([("", a) for a in axes]))])),
+            ("Data", self._value(described, data)),
+            ("DataType", self.scalar(5, number if data_type is None else data_type)),
+            ("Dimensions", self.group([("", self.scalar(5, size)) for size in sizes])),
+            ("PixelDepth", self.scalar(5, stack.dtype.itemsize)),
+        ])  # fmt: skip
+        return self.group([("ImageData", content)])
+
+    def _value(self, info: Sequence[int | None], data: bytes) -> bytes:
+        count = len(info)
+        return b"\x15%%%%" + struct.pack(f">{count + 1}{self._word}", count, *info) + data

@@ -18,7 +18,7 @@ from stackwatch.errors import CorruptSliceError, LimitExceededError, StackwatchE
 from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import ByteRanges, Reopens
 from stackwatch.testing.patterns import coordinate_stack
-from stackwatch.testing.volumes import write_mrc
+from stackwatch.testing.volumes import write_dm, write_mrc
 
 Write = Callable[[Path, np.ndarray], Path]
 
@@ -41,6 +41,8 @@ FORMATS: dict[str, tuple[Write, tuple[str, ...]]] = {
     ".map": (lambda p, s: write_mrc(p, s, axis_order=(3, 1, 2)), ("int16", "float32")),
     ".st": (lambda p, s: write_mrc(p, s, axis_order=(1, 3, 2)), ("uint16",)),
     ".ali": (lambda p, s: write_mrc(p, s, axis_order=(2, 1, 3)), ("uint16",)),
+    ".dm3": (write_dm, ("uint8", "int8", "uint16", "int32", "uint32", "float32", "float64")),
+    ".dm4": (lambda p, s: write_dm(p, s, version=4, order=">"), ("int16", "uint16", "int64")),
     ".mrc.gz": (gzipped(write_mrc), ("int16",)),
 }
 CASES = [(suffix, dtype) for suffix, (_, dtypes) in FORMATS.items() for dtype in dtypes]
