@@ -1,16 +1,13 @@
-"""Kill -9 is a supported way to stop: at every named point, alone and in pairs.
+"""Kill -9 is a supported way to stop: at every named point, alone, in pairs, and again and again.
 
-Afterwards: the ledger is consistent, exactly one dataset is published, with the right content and
-known to the ledger, and neither half a dataset nor staging is left.
+Afterwards: the ledger is consistent, exactly one dataset is published for each content, with the
+right voxels and known to the ledger, staging is empty and the source untouched. All the time a
+reader opens whatever can be seen in the target: never half a dataset.
 """
 
-import contextlib
 import itertools
 import random
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,172 +15,140 @@ import pytest
 import tifffile
 import zarr
 
-from stackwatch.daemon.staging import read_run_id
-from stackwatch.errors import StackwatchError
 from stackwatch.failpoints import FAILPOINTS
-from stackwatch.ledger.reader import LedgerReader
-from stackwatch.model.job import JobState
-from stackwatch.pipeline.verify import verify_dataset
+from stackwatch.testing.crashes import (
+    Story,
+    check_nothing_is_left,
+    crash_story,
+    play,
+    run_into,
+    run_to_the_end,
+)
 from stackwatch.testing.service import STAND_IN, ServiceBench
+from stackwatch.testing.visitor import Visitor, open_dataset, open_stand_in
 
-DEADLINE_S = 90.0
-AT_ONCE = 4
-"""Stories played side by side: most of a story is waiting."""
+PAIRS = list(itertools.product(FAILPOINTS, repeat=2))
+SEEDED = random.Random(20)
+SOME_PAIRS = SEEDED.sample(PAIRS, 30)
+STORMS = [SEEDED.choices(FAILPOINTS, k=3) for _ in range(6)]
+REPEATED = (
+    "convert.slice_read:3",
+    "convert.slice_read:60",
+    "convert.slab_written:3",
+    "publish.before_rename:1:both",
+    "publish.after_rename:1:both",
+    "verify.done:1:both",
+)
+"""At a later passage: in the middle of reading, after the third slab; and with the daemon."""
 
-PAIRS = random.Random(20).sample(list(itertools.product(FAILPOINTS, repeat=2)), 30)
+REPLACING = tuple(point for point in FAILPOINTS if point.startswith(("publish.", "ledger.")))
 FILES = {f"slice_{z}.tif": bytes([z]) * 100 for z in range(3)}
-
-_OVER = object()
-
-Story = Generator[None, None, None]
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
 def test_a_kill_at_any_point_costs_nothing_but_time(tmp_path, failpoint):
-    """The real conversion, killed once at a named point, then started again."""
-    service = ServiceBench(tmp_path, worker=None)
-    stack_zyx = np.arange(3 * 9 * 7, dtype=np.uint8).reshape(3, 9, 7)
-    play([crash_story(service, [failpoint], lambda: drop_stack(service, stack_zyx))])
+    """C1, D14: the real conversion, killed once at a named point, then started again."""
+    kill_a_conversion(tmp_path, failpoint, slices=3)
 
-    verify_dataset(service.target / "run_041")
-    stored = zarr.open_array(service.target / "run_041" / "color" / "1", mode="r")
-    np.testing.assert_array_equal(stack_zyx.transpose(2, 1, 0), np.asarray(stored[0]))
+
+@pytest.mark.parametrize("failpoint", REPEATED)
+def test_a_kill_in_the_middle_or_together_with_the_daemon(tmp_path, failpoint):
+    """C1, C11: in mid reading, after some slabs, and worker and daemon at the same moment."""
+    kill_a_conversion(tmp_path, failpoint, slices=70)
 
 
 @pytest.mark.slow
 def test_two_kills_one_after_the_other_cost_nothing_but_time(tmp_path):
-    """Thirty seeded pairs of points: killed at the first, started, killed at the second."""
-    stories = []
-    for number, pair in enumerate(PAIRS):
-        (tmp_path / str(number)).mkdir()
-        service = ServiceBench(tmp_path / str(number), worker=STAND_IN)
-        drop = lambda service=service: service.drop_acquisition("run_041", FILES)  # noqa: E731
-        stories.append(crash_story(service, list(pair), drop))
-
-    play(stories)
-
-    for number in range(len(PAIRS)):
-        data = (tmp_path / str(number) / "target" / "run_041" / "data").read_bytes()
-        assert b"".join(FILES.values()) == data
+    """C1: thirty seeded pairs of points: killed at the first, started, killed at the second."""
+    kill_stand_ins(tmp_path, SOME_PAIRS)
 
 
-def test_killing_worker_and_daemon_together_costs_nothing_but_time(tmp_path):
-    """Both die in the middle of the publishing; the next start finds out what happened."""
-    service = ServiceBench(tmp_path, worker=STAND_IN)
-    points = ["publish.before_rename", "publish.after_rename"]
-
-    play([crash_story(service, points, lambda: service.drop_acquisition("run_041", FILES))])
-
-    assert b"".join(FILES.values()) == (service.target / "run_041" / "data").read_bytes()
+@pytest.mark.slow
+def test_storms_of_kills_cost_nothing_but_time(tmp_path):
+    """C1, C12: three kills in a row, before anything could come to an end."""
+    kill_stand_ins(tmp_path, STORMS)
 
 
-# ---------------------------------------------------------------- the story of a crash
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_every_pair_of_kills_costs_nothing_but_time(tmp_path):
+    """C1: all pairs of points."""
+    kill_stand_ins(tmp_path, PAIRS)
 
 
-def crash_story(service: ServiceBench, failpoints: list[str], drop: Callable[[], object]) -> Story:
-    """Kill at each point in turn, then run to the end and check what is left.
+def test_a_kill_while_a_dataset_is_replaced_leaves_the_old_or_the_new(tmp_path):
+    """C1, D6: with `on_change = "replace"` a reader sees the old dataset or the new one, whole."""
+    stories, targets = [], []
+    for failpoint in REPLACING:
+        service = new_bench(tmp_path / failpoint, STAND_IN, 'on_change = "replace"')
+        targets.append(service.target)
+        stories.append(replace_story(service, failpoint))
 
-    A step of the story that is not over yet yields.
-    """
+    with Visitor(targets, open_stand_in) as visitor:
+        play(stories)
+
+    assert [] == visitor.halves
+    assert 2 * len(REPLACING) <= visitor.visits
+    for target in targets:
+        assert b"".join(FILES.values()) + b"more" == (target / "run_041" / "data").read_bytes()
+
+
+# ---------------------------------------------------------------- parts
+
+
+def kill_a_conversion(root: Path, failpoint: str, slices: int) -> None:
+    """Play one story with the real conversion, and compare every voxel."""
+    service = ServiceBench(root, worker=None)
+    stack_zyx = (np.arange(slices * 9 * 7) % 251).astype(np.uint8).reshape(slices, 9, 7)
+
+    with Visitor([service.target]) as visitor:
+        play([crash_story(service, [failpoint], lambda: drop_stack(service, stack_zyx))])
+
+    assert ([], ["run_041"]) == (visitor.halves, service.datasets())
+    open_dataset(service.target / "run_041")
+    stored = zarr.open_array(service.target / "run_041" / "color" / "1", mode="r")
+    np.testing.assert_array_equal(stack_zyx.transpose(2, 1, 0), np.asarray(stored[0]))
+
+
+def kill_stand_ins(root: Path, cases: Sequence[Iterable[str]]) -> None:
+    """Play stories with the stand-in for the conversion, and compare every byte."""
+    stories, targets = [], []
+    for number, points in enumerate(cases):
+        service = new_bench(root / str(number), STAND_IN)
+        targets.append(service.target)
+        stories.append(crash_story(service, points, dropping(service, FILES)))
+
+    with Visitor(targets, open_stand_in) as visitor:
+        play(stories)
+
+    assert [] == visitor.halves
+    for target in targets:
+        assert ["run_041"] == [path.name for path in target.iterdir()]
+        assert b"".join(FILES.values()) == (target / "run_041" / "data").read_bytes()
+
+
+def replace_story(service: ServiceBench, failpoint: str) -> Story:
+    """Publish, change the acquisition, be killed while the new dataset takes the old place."""
     try:
-        drop()
-        for number, failpoint in enumerate(failpoints):
-            yield from run_into(service, failpoint, is_sure=number == 0)
-        service.start(is_awaited=False)
-        yield from until(service, lambda: service.status() is not None)
-        yield from until(service, lambda: has_succeeded(service, is_pressed=True))
-        assert 0 == service.stop()
-        check_aftermath(service)
+        service.drop_acquisition("run_041", FILES)
+        yield from run_to_the_end(service)
+        (service.drop / "run_041" / "slice_3.tif").write_bytes(b"more")
+        yield from run_into(service, failpoint, publishes=2, is_sure=True)
+        yield from run_to_the_end(service, publishes=2)
+        check_nothing_is_left(service)
     finally:
         service.close()
 
 
-def run_into(service: ServiceBench, failpoint: str, *, is_sure: bool) -> Story:
-    """Run the daemon until a kill at this point; then the daemon is dead in any case."""
-    kills = count_killed_workers(service)
-    service.start(failpoint, is_awaited=False)
-
-    def is_over() -> bool:
-        if not service.is_running() or count_killed_workers(service) > kills:
-            return True
-        return has_succeeded(service, is_pressed=True)
-
-    yield from until(service, is_over)
-    if is_sure:
-        was_reached = not service.is_running() or count_killed_workers(service) > kills
-        assert was_reached, f"{failpoint} was never reached"
-    service.close()
+def new_bench(root: Path, worker: Path | None, folder: str = "") -> ServiceBench:
+    """Return a bench in a folder of its own."""
+    root.mkdir()
+    return ServiceBench(root, worker=worker, folder=folder)
 
 
-def has_succeeded(service: ServiceBench, *, is_pressed: bool) -> bool:
-    """Tell whether the job is done; if pressed, a job that waits after a kill is retried now."""
-    try:
-        with LedgerReader.open(service.state_dir) as reader:
-            jobs = reader.list_jobs()
-    except (StackwatchError, sqlite3.Error):  # the daemon is just making the ledger
-        return False
-    if jobs and jobs[0].state is JobState.WAITING and is_pressed and service.status():
-        with contextlib.suppress(StackwatchError):  # it may die of this, or have begun already
-            service.ask("retry", job=jobs[0].job_id)
-    return bool(jobs) and jobs[0].state is JobState.SUCCEEDED
-
-
-def count_killed_workers(service: ServiceBench) -> int:
-    """Return how often the daemon has noticed that a worker was killed."""
-    lines = service.events("worker.stopped")
-    return sum(1 for line in lines if line["reason"].startswith("killed by"))
-
-
-def until(service: ServiceBench, is_true: Callable[[], bool]) -> Story:
-    """Yield until something is true; show the log if it never is."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_true():
-        assert time.monotonic() < deadline, service.tail()
-        yield
-
-
-def play(stories: list[Story]) -> None:
-    """Play stories side by side, a few at a time, in this one thread."""
-    waiting = iter(stories)
-    playing = list(itertools.islice(waiting, AT_ONCE))
-    pause = threading.Event()
-    try:
-        while playing:
-            for story in list(playing):
-                if next(story, _OVER) is _OVER:
-                    playing.remove(story)
-                    playing += itertools.islice(waiting, 1)
-            pause.wait(0.02)
-    finally:
-        for story in playing:
-            story.close()
-
-
-# ---------------------------------------------------------------- the aftermath
-
-
-def check_aftermath(service: ServiceBench) -> None:
-    """Check that one dataset is there, that the ledger knows it, and that nothing else is left."""
-    assert ["run_041"] == service.datasets(), service.tail()
-    with LedgerReader.open(service.state_dir) as reader:
-        (job,) = reader.list_jobs()
-        (acquisition,) = reader.list_acquisitions()
-        details = reader.show_job(job.job_id)
-    assert details is not None
-    assert ("succeeded", "published") == (str(job.state), str(acquisition.state))
-    states = sorted(str(dataset.state) for dataset in details.datasets)
-    assert ["published"] == [state for state in states if state != "abandoned"]
-    (dataset,) = [dataset for dataset in details.datasets if str(dataset.state) == "published"]
-    assert read_run_id(service.target / "run_041") == dataset.run_id
-    check_ledger(service.state_dir / "ledger.db")
-
-
-def check_ledger(path: Path) -> None:
-    """Let SQLite look at the whole file."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-        assert [("ok",)] == connection.execute("PRAGMA integrity_check").fetchall()
-        assert [] == connection.execute("PRAGMA foreign_key_check").fetchall()
-    connection.close()
+def dropping(service: ServiceBench, files: dict[str, bytes]) -> Callable[[], object]:
+    """Return what drops these files."""
+    return lambda: service.drop_acquisition("run_041", files)
 
 
 def drop_stack(service: ServiceBench, stack_zyx: np.ndarray) -> None:
