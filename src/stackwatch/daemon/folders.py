@@ -7,7 +7,7 @@ from dataclasses import replace
 from stackwatch.daemon.scanner import ScanOrder
 from stackwatch.model.facts import AcquisitionFact
 from stackwatch.model.job import FolderState
-from stackwatch.settings import LOCAL_QUIET_GAP_S, NETWORK_QUIET_GAP_S, FolderSettings
+from stackwatch.settings import FolderSettings
 from stackwatch.watch.agenda import AgendaOptions, Look, plan_look
 from stackwatch.watch.mounts import MountIdentity
 from stackwatch.watch.observed import LookBook
@@ -57,11 +57,13 @@ class WatchedFolder:
 
     @property
     def quiet_gap_s(self) -> float:
-        """The gap in force: as set, or by the kind of the mount."""
-        if self.settings.quiet_gap_s is not None:
-            return self.settings.quiet_gap_s
-        is_remote = self.view.mount is not None and self.view.mount.is_remote
-        return NETWORK_QUIET_GAP_S if is_remote else LOCAL_QUIET_GAP_S
+        """The gap in force: as set, or by the kind of the mount and by what is waited for."""
+        return self.settings.gap_in_force_s(is_remote=self.is_remote)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies on a network mount, as far as a scan has told."""
+        return self.view.mount is not None and self.view.mount.is_remote
 
     @property
     def reconcile_options(self) -> ReconcileOptions:

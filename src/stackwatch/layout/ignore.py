@@ -43,6 +43,10 @@ TEMPORARY: Final[tuple[tuple[str, str], ...]] = (
 _RSYNC: Final = re.compile(r"\.(?P<name>.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 """rsync writes `name` as `.name.XXXXXX` and renames it when it is whole."""
 
+_PARTIAL_FOLDER: Final = re.compile(r"\.~tmp~\Z|\..*partial", re.IGNORECASE | re.DOTALL)
+"""Where rsync keeps what is not in its place yet: `--delay-updates`, and `--partial-dir` as the
+manual names it (`.rsync-partial`)."""
+
 Matcher = Callable[[str], str]
 """From a relative path to the pattern that leaves it out, or an empty string."""
 
@@ -113,7 +117,30 @@ def finished_name(name: str) -> str:
     return rsync["name"] if rsync else ""
 
 
-def compile_ignore(patterns: tuple[str, ...] = (), *, with_usual: bool = True) -> Matcher:
+def is_unfinished(name: str, *, is_folder: bool) -> bool:
+    """Tell whether a file or folder has the name of a transfer that has not finished.
+
+    Parameters
+    ----------
+    name : str
+        One part of a path.
+    is_folder : bool
+
+    Examples
+    --------
+    >>> is_unfinished("a.tif.part", is_folder=False), is_unfinished(".~tmp~", is_folder=True)
+    (True, True)
+    >>> is_unfinished("._a.backup", is_folder=False)  # a companion written by macOS
+    False
+    """
+    if is_folder and _PARTIAL_FOLDER.match(name):
+        return True
+    return not name.startswith("._") and finished_name(name) != ""
+
+
+def compile_ignore(
+    patterns: tuple[str, ...] = (), *, with_usual: bool = True, marker: str = ""
+) -> Matcher:
     """Return a matcher for the usual junk, temporary names, and the `ignore` setting.
 
     A pattern is a shell glob (`*`, `?`, `[…]`), matched with the case of letters as written:
@@ -127,6 +154,8 @@ def compile_ignore(patterns: tuple[str, ...] = (), *, with_usual: bool = True) -
     patterns : tuple of str
     with_usual : bool
         Whether junk and temporary names match too.
+    marker : str
+        Pattern for names of files alone, as the setting `marker` has it; empty for none.
 
     Returns
     -------
@@ -141,6 +170,7 @@ def compile_ignore(patterns: tuple[str, ...] = (), *, with_usual: bool = True) -
     ('previews/', '*.jpg', '', 'Thumbs.db')
     """
     own = [(pattern, *_compile_own(pattern)) for pattern in patterns if pattern.strip("/")]
+    is_marker = re.compile(fnmatch.translate(marker)).match if marker else None
 
     def matched_by(path: str) -> str:
         parts = path.rstrip("/").split("/")
@@ -148,6 +178,8 @@ def compile_ignore(patterns: tuple[str, ...] = (), *, with_usual: bool = True) -
         if junk:
             return next((pattern for pattern, compiled in _USUAL if compiled.match(junk)), junk)
         folders = parts if path.endswith("/") else parts[:-1]
+        if is_marker is not None and len(folders) < len(parts) and is_marker(parts[-1]):
+            return marker
         for pattern, compiled, is_anchored, is_for_folders in own:
             candidates = folders if is_for_folders else parts
             if is_anchored:

@@ -12,10 +12,11 @@ from typing import Final
 from stackwatch.errors import AcquisitionError, VanishedError
 from stackwatch.layout.archive import list_zip
 from stackwatch.layout.ignore import Matcher, compile_ignore
+from stackwatch.layout.sidecar import SIDECAR_SUFFIX, plain_name
 from stackwatch.model.acquisition import FileEntry, Listing, Refusal, show_path
 from stackwatch.model.options import LayoutOptions
 
-__all__ = ["list_acquisition", "list_zip"]
+__all__ = ["list_acquisition", "list_beside", "list_file", "list_zip"]
 
 _SPECIAL: Final = {
     stat.S_IFIFO: "a named pipe",
@@ -48,7 +49,8 @@ def list_acquisition(
     Returns
     -------
     Listing
-        For a single file its root is the folder it lies in, for an archive the archive.
+        For a single file its root is the folder it lies in, for an archive the archive. The
+        sidecar of a single file is listed with it.
 
     Raises
     ------
@@ -59,14 +61,15 @@ def list_acquisition(
     UnsupportedFormatError, LimitExceededError, CorruptSliceError
         The archive is refused (`list_zip`).
     """
+    ignored_by = compile_ignore(ignore, marker=options.marker if options is not None else "")
     if members:
-        return _list_members(source, members, compile_ignore(ignore))
+        return _list_members(source, members, ignored_by)
     try:
         mode = source.stat().st_mode
     except OSError as error:
         raise _unreadable(source, error) from error
     if stat.S_ISDIR(mode):
-        return _list_folder(source, compile_ignore(ignore))
+        return _list_folder(source, ignored_by)
     if not stat.S_ISREG(mode):
         raise AcquisitionError(
             f"“{show_path(source)}” is {_SPECIAL.get(stat.S_IFMT(mode), 'not a file')}. Only "
@@ -78,7 +81,22 @@ def list_acquisition(
         return list_zip(source, options or LayoutOptions(), ignore)
     # the file was named outright: no ignore pattern applies to it, and a link to it is meant
     file = source.resolve() if source.is_symlink() else source
+    return _list_members(file.parent, (file.name, *_beside(file)), None)
+
+
+def list_file(file: Path) -> Listing:
+    """List one file as it is, an archive too."""
     return _list_members(file.parent, (file.name,), None)
+
+
+def list_beside(file: Path) -> Listing:
+    """List the sidecars beside a file: one at most, if all is well."""
+    return _list_members(file.parent, _beside(file), None)
+
+
+def _beside(file: Path) -> tuple[str, ...]:
+    names = dict.fromkeys(f"{name}{SIDECAR_SUFFIX}" for name in (file.name, plain_name(file.name)))
+    return tuple(name for name in names if os.path.lexists(file.with_name(name)))
 
 
 def _list_members(folder: Path, members: tuple[str, ...], ignored_by: Matcher | None) -> Listing:

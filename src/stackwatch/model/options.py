@@ -38,6 +38,8 @@ class LayoutOptions:
         First match wins.
     ignore : tuple of str
         Glob patterns of paths that do not belong to the acquisition, beside the usual junk.
+    marker : str
+        Pattern of the names of markers, which are no content; empty: there are none.
     alpha : "park" | "drop"
         What to do with an alpha channel that is not opaque everywhere.
     cast : str or None
@@ -54,6 +56,7 @@ class LayoutOptions:
     category: Category | None = None
     layer_rules: tuple[LayerRule, ...] = ()
     ignore: tuple[str, ...] = ()
+    marker: str = ""
     alpha: Literal["park", "drop"] = "park"
     cast: str | None = None
     zip_max_ratio: float = 200.0
@@ -72,11 +75,17 @@ class VoxelSizeOptions:
     prefer : "files-first" | "settings"
     is_flag : bool
         Whether it came from the command line, which wins over everything.
+    sidecar_nm : PartialVoxelSize
+        From the acquisition's sidecar: axis by axis in the place of the settings.
+    sidecar : str
+        Name of that sidecar.
     """
 
     voxel_size_nm: PartialVoxelSize = PartialVoxelSize()
     prefer: Literal["files-first", "settings"] = "files-first"
     is_flag: bool = False
+    sidecar_nm: PartialVoxelSize = PartialVoxelSize()
+    sidecar: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +133,10 @@ class ConvertOptions:
     Attributes
     ----------
     dataset_name : str or None
-        Name in the dataset's properties; None takes the target directory's name.
+        Name in the dataset's properties; None takes the sidecar's, else the target directory's.
+    are_flags : bool
+        Whether they come from the command line or a Python call, which win over a sidecar; those
+        of a drop folder give way to it.
     """
 
     dataset_name: str | None = None
@@ -134,3 +146,4 @@ class ConvertOptions:
     mags: MagOptions = field(default_factory=MagOptions)
     resources: ResourceOptions = field(default_factory=ResourceOptions)
     verify: VerifyMode = "sample"
+    are_flags: bool = False

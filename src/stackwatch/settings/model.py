@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stackwatch.engine.machine import default_memory_gib, usable_cpus
+from stackwatch.model.acquisition import fit_dataset_name
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
     Codec,
@@ -32,6 +33,10 @@ LOCAL_QUIET_GAP_S = 60.0
 """Below 60 s a file written through memory mapping looks quiet while it is not."""
 NETWORK_QUIET_GAP_S = 300.0
 """Network shares show sizes and times late, and events of other machines never."""
+LOCAL_SIGNALLED_GAP_S = 10.0
+"""Where a marker or a count says that all is there, the gap need not wait for the next file."""
+NETWORK_SIGNALLED_GAP_S = 60.0
+"""As long as a network share may go on showing an old size."""
 
 
 def _refuse(sentence: str) -> PydanticCustomError:
@@ -78,6 +83,20 @@ def _dtype(name: str) -> str:
     if name not in allowed:
         raise _refuse(f"must be one of {', '.join(allowed)}")
     return name
+
+
+def _marker(pattern: str) -> str:
+    from stackwatch.layout.ignore import is_junk  # late: only a folder that has a marker pays
+    from stackwatch.layout.kinds import ARCHIVE_SUFFIXES, FOREIGN_SUFFIXES
+    from stackwatch.readers.probe import IMAGE_SUFFIXES
+
+    if "/" in pattern or is_junk(pattern):
+        raise _refuse("must be a pattern of visible file names, without a folder: `*.done`")
+    tail = re.split(r"[*?\]]", pattern)[-1].lower()
+    suffixes = {*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES, *FOREIGN_SUFFIXES}
+    if any(suffix.endswith(tail) or tail.endswith(suffix) for suffix in suffixes):
+        raise _refuse("must end in something that no image's name ends in: `*.done`")
+    return pattern
 
 
 def _layout_name(name: str) -> str:
@@ -173,7 +192,7 @@ class FolderSettings(_Section):
     acquisition_depth: Annotated[Count, Field(ge=1, le=16)] = 1
     loose: Literal["group", "each", "park"] = "group"
     ignore: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    marker: Annotated[str, Field(min_length=1)] | None = None
+    marker: Annotated[str, AfterValidator(_marker)] | None = None
     expected_files: Annotated[Count, Field(ge=1)] | None = None
     veto_open_files: bool = True
     writable: bool = False
@@ -221,6 +240,14 @@ class FolderSettings(_Section):
             )
         return self
 
+    def gap_in_force_s(self, *, is_remote: bool) -> float:
+        """Return the quiet gap: as set, else by the kind of the mount and what is waited for."""
+        if self.quiet_gap_s is not None:
+            return self.quiet_gap_s
+        if self.marker is not None or self.expected_files is not None:
+            return NETWORK_SIGNALLED_GAP_S if is_remote else LOCAL_SIGNALLED_GAP_S
+        return NETWORK_QUIET_GAP_S if is_remote else LOCAL_QUIET_GAP_S
+
     def dataset_name_for(self, acquisition: str) -> str:
         """Return the directory name of an acquisition's dataset, fit for WEBKNOSSOS.
 
@@ -237,10 +264,7 @@ class FolderSettings(_Section):
         """
         named = self.dataset_name.replace("{folder}", self.name)
         named = named.replace("{acquisition}", acquisition)
-        safe = re.sub(r"[^A-Za-z0-9_.-]", "_", named)
-        if safe.startswith("."):
-            safe = "_" + safe[1:]
-        return safe.ljust(3, "_")
+        return fit_dataset_name(named)
 
     def convert_options(self, resources: ResourceOptions | None = None) -> ConvertOptions:
         """Return what a conversion of this folder's acquisitions is told.
@@ -280,6 +304,7 @@ class FolderSettings(_Section):
             category=self.category,
             layer_rules=tuple(LayerRule(r.match, r.name, r.category) for r in self.layer),
             ignore=self.ignore,
+            marker=self.marker or "",
             alpha=self.alpha,
             cast=self.cast,
             zip_max_ratio=self.zip_max_ratio,

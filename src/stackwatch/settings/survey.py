@@ -182,9 +182,10 @@ def _plan_watch(folder: FolderSettings, fstype: str) -> tuple[str, str]:
 
 
 def _gap(folder: FolderSettings, *, is_remote: bool) -> tuple[float, str]:
+    gap_s = folder.gap_in_force_s(is_remote=is_remote)
     if folder.quiet_gap_s is not None:
-        return folder.quiet_gap_s, "settings"
-    return (NETWORK_QUIET_GAP_S, "network") if is_remote else (LOCAL_QUIET_GAP_S, "local")
+        return gap_s, "settings"
+    return gap_s, "network" if is_remote else "local"
 
 
 def _iter_readiness(folder: FolderSettings) -> Iterator[str]:

@@ -4,13 +4,20 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from stackwatch.layout.ignore import compile_ignore, finished_name
+from stackwatch.layout.ignore import compile_ignore
 from stackwatch.layout.sidecar import is_sidecar, plain_name, sidecars_beside
 from stackwatch.model.acquisition import Refusal
 from stackwatch.model.facts import AcquisitionKind, Sighting
 from stackwatch.watch.loose import group_loose
 from stackwatch.watch.marks import FileFacts, mark_files
 from stackwatch.watch.probe import Probed, probe_acquisition
+from stackwatch.watch.readiness import (
+    listed_vetoes,
+    markers_of_folder,
+    markers_of_loose,
+    part_markers,
+    share_unfinished,
+)
 from stackwatch.watch.walk import MAX_REFUSALS, Contents, Walker, join
 
 if TYPE_CHECKING:
@@ -63,6 +70,7 @@ class Search:
         self._folder = str(folder)
         self._root = root
         self._options = options
+        self._readiness = options.readiness
         self._is_remote = is_remote
         self._is_probing = is_probing
         self._keys: frozenset[str] | None = None
@@ -85,7 +93,6 @@ class Search:
             len(os.fsencode(self._folder)),
             self._options.ignore,
             mounts,
-            wants_temporary=self._is_probing,
         )
         if keys is None:
             self._look_below(self._root, "", 1)
@@ -170,6 +177,8 @@ class Search:
             if folder is not None:
                 inode = os.fstat(folder).st_ino
                 self.walker.walk(folder, key, contents)
+                contents.files, found = part_markers(contents.files, self._readiness.marker)
+                contents.markers = markers_of_folder(found, self._readiness)
             elif not contents.unlisted:
                 return False
         self._add(key, key, AcquisitionKind.FOLDER, contents, inode=inode)
@@ -178,12 +187,19 @@ class Search:
     def _take_loose(self, path: str, contents: Contents) -> None:
         """Take in the loose files of a folder, grouped as the settings say."""
         base = len(os.fsencode(path)) + 1 if path else 0
-        facts = {os.fsdecode(fact[0][base:]): fact for fact in contents.files}
+        files, markers = part_markers(contents.files, self._readiness.marker)
+        markers = [marker[base:] for marker in markers]
+        facts = {os.fsdecode(fact[0][base:]): fact for fact in files}
         unseen = {name[len(path) + 1 if path else 0 :] for name in contents.unseen}
         names = [name for name in (*facts, *unseen) if not is_sidecar(name)]
         sidecars = {name for name in (*facts, *unseen) if is_sidecar(name)}
         groups, single = (
             ([], sorted(names)) if self._options.loose == "each" else group_loose(names)
+        )
+        unfinished = share_unfinished(
+            [name[base:] for name in contents.temporary],
+            names,
+            is_grouped=self._options.loose != "each",
         )
         taken = {group.key: group for group in groups}
         orphans = set(sidecars)
@@ -194,7 +210,10 @@ class Search:
             if self._is_wanted(key):
                 members = (*group.members, *beside)
                 part = _pick(facts, unseen, members, base)
-                part.temporary = _temporary_of(contents.temporary, path, group.members)
+                part.temporary = sorted(
+                    {name for member in group.members for name in unfinished.get(member, ())}
+                )
+                part.markers = markers_of_loose(group.members, group.stem, markers, self._readiness)
                 self._add(key, stem, AcquisitionKind.GROUP, part, path, members)
         for name in single:
             key = join(path, name)
@@ -206,7 +225,10 @@ class Search:
                 )
             elif self._is_wanted(key):
                 part = _pick(facts, unseen, (name, *beside), base)
-                part.temporary = _temporary_of(contents.temporary, path, (name,))
+                part.temporary = unfinished.get(name, [])
+                part.markers = markers_of_loose(
+                    (name,), _plain_name(name), markers, self._readiness
+                )
                 inode = part.files[0][4] if part.files else 0
                 self._add(key, _plain_name(key), AcquisitionKind.FILE, part, inode=inode)
         for name in sorted(orphans):
@@ -226,15 +248,20 @@ class Search:
         inode: int = 0,
     ) -> None:
         marks = mark_files(contents.files, is_remote=self._is_remote)
-        probed = Probed()
-        if self._is_probing:
+        temporary = tuple(contents.temporary)
+        if not self._is_probing:
+            probed = Probed(
+                listed_vetoes(contents.files, self._readiness, temporary, contents.markers)
+            )
+        else:
             inside = key if kind is AcquisitionKind.FOLDER else _holder(key)
             probed = probe_acquisition(
                 join(self._folder, inside),
                 contents.files,
-                self._options.readiness,
+                self._readiness,
                 is_remote=self._is_remote,
-                temporary=tuple(contents.temporary),
+                temporary=temporary,
+                markers=contents.markers,
             )
         self.inside += contents.refusals[: MAX_REFUSALS - len(self.inside)]
         self.found.append(
@@ -266,18 +293,6 @@ def _pick(
     """Return the contents of an acquisition of loose files, paths relative to their folder."""
     files = [(facts[name][0][base:], *facts[name][1:]) for name in members if name in facts]
     return Contents(files, [name for name in members if name in unseen])
-
-
-def _temporary_of(temporary: list[str], path: str, members: tuple[str, ...]) -> list[str]:
-    """Return the temporary names of a folder that will join certain loose files."""
-    found = []
-    for relative in temporary:
-        name = relative[len(path) + 1 if path else 0 :]
-        finished = finished_name(name.rstrip("/"))
-        groups, _ = group_loose([*members, finished]) if len(members) > 1 else ([], [])
-        if finished in members or any(finished in group.members for group in groups):
-            found.append(name)
-    return found
 
 
 def _holder(key: str) -> str:

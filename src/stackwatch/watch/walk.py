@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from stackwatch.layout.ignore import compile_ignore, finished_name, is_junk
+from stackwatch.layout.ignore import compile_ignore, is_junk, is_unfinished
 from stackwatch.model.acquisition import Refusal
 from stackwatch.watch.marks import FileFacts
+from stackwatch.watch.readiness import Markers
 
 MAX_REFUSALS: Final = 100
 """Refusals kept of one folder or acquisition: evidence for a person, not a list of everything."""
@@ -58,7 +59,9 @@ class Contents:
         At most `MAX_REFUSALS` of them; paths relative to the drop folder.
     temporary : list of str
         Files and folders that have the name of an unfinished transfer, relative to where the walk
-        began; at most `MAX_TEMPORARY`, and gathered only if the walker was told to.
+        began; at most `MAX_TEMPORARY`, without those that the settings ignore.
+    markers : Markers
+        Set by the caller, who knows what is one acquisition.
     """
 
     files: list[FileFacts] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Contents:
     refused: int = 0
     refusals: list[Refusal] = field(default_factory=list)
     temporary: list[str] = field(default_factory=list)
+    markers: Markers = field(default_factory=Markers)
 
     @property
     def unreadable(self) -> int:
@@ -92,8 +96,6 @@ class Walker:
     mounts : frozenset of str
         Relative paths at which other file systems are mounted. They are not entered: one may hang,
         and the folder of one that is missing would look empty.
-    wants_temporary : bool
-        Whether to gather temporary names.
 
     Attributes
     ----------
@@ -108,13 +110,10 @@ class Walker:
         root_bytes: int,
         ignore: tuple[str, ...] = (),
         mounts: frozenset[str] = frozenset(),
-        *,
-        wants_temporary: bool = False,
     ) -> None:
         self._root_bytes = root_bytes
         self._ignored_by = compile_ignore(ignore, with_usual=False) if ignore else None
         self._mounts = mounts
-        self._wants_temporary = wants_temporary
         self.directories = 0
         self.is_shaken = False
 
@@ -223,14 +222,15 @@ class Walker:
 
     def _is_ignored(self, name: str, inside: str, into: Contents, *, is_folder: bool) -> bool:
         """Tell whether a name is left out; that of the folders above it was asked before."""
-        if is_junk(name):
-            if self._wants_temporary and len(into.temporary) < MAX_TEMPORARY:
-                is_temporary = finished_name(name) != ""
-                into.temporary += [join(inside, name) + "/" * is_folder] if is_temporary else []
-            return True
-        if self._ignored_by is None:
-            return False
-        return self._ignored_by(join(inside, name) + "/" * is_folder) != ""
+        is_unwanted = (
+            self._ignored_by is not None
+            and self._ignored_by(join(inside, name) + "/" * is_folder) != ""
+        )
+        if is_unwanted or not is_junk(name):
+            return is_unwanted
+        if len(into.temporary) < MAX_TEMPORARY and is_unfinished(name, is_folder=is_folder):
+            into.temporary.append(join(inside, name) + "/" * is_folder)
+        return True
 
     def _take_file(self, entry: os.DirEntry[str], path: str, prefix: bytes, into: Contents) -> None:
         name = entry.name
