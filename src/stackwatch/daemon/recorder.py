@@ -28,6 +28,7 @@ from stackwatch.watch.reconcile import (
     QueueGeneration,
     RecordHeldBack,
     RecordIncomplete,
+    RecordMoved,
     RecordSettling,
     RecordSkipped,
     RecordVanished,
@@ -76,6 +77,11 @@ class Recorder:
                 _log(name, sighting.key).info(Event.ACQUISITION_SETTLED, state=str(state))
             case ParkLoose(sighting):
                 self._park(name, sighting, _loose(name, sighting))
+            case RecordMoved(key, sighting):
+                self._verbs.record_moved(name, key, sighting)
+                _log(name, sighting.key).info(
+                    Event.ACQUISITION_MOVED, reason=f"it was called “{show_path(key)}”"
+                )
             case RecordVanished(key):
                 self._verbs.record_vanished(name, key)
                 _log(name, key).info(Event.ACQUISITION_VANISHED)

@@ -19,6 +19,7 @@ from stackwatch.model.job import FolderState
 from stackwatch.settings import FolderSettings, Settings
 from stackwatch.watch.hints import HintHealth, Hints
 from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.reconcile import RecordMoved
 from stackwatch.watch.scan import FolderScan, FolderUnavailable
 
 SUPERVISE_INTERVAL_S = 5.0
@@ -226,6 +227,8 @@ class Watching:
             self._record_scan(folder.name, done.found)
         for action in actions:
             self._recorder.carry_out(folder, action, facts)
+            if isinstance(action, RecordMoved):
+                facts = self._ledger.folders.facts(folder.name)
 
     def _record_state(self, folder: WatchedFolder, before: FolderState) -> None:
         after, reason = folder.state, folder.view.unavailable

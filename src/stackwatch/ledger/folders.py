@@ -166,6 +166,29 @@ class FolderVerbs:
                     row["id"], AcquisitionState.IGNORED, "acquisition.ignored"
                 )
 
+    def record_moved(self, name: str, key: str, sighting: Sighting) -> None:
+        """Record that an acquisition has another key: all that is known of it stays with it.
+
+        Does nothing if the new key is taken, or the old one unknown: it was recorded before.
+        """
+        with self._book.transaction():
+            row = self._acquisition(name, key)
+            if row is None or self._acquisition(name, sighting.key) is not None:
+                return
+            self._book.rows(
+                "acquisition_moved",
+                acquisition_id=row["id"],
+                key=os.fsencode(sighting.key),
+                name=os.fsencode(sighting.name),
+                source=os.fsencode(sighting.source),
+            )
+            self._book.note(
+                "acquisition.moved",
+                acquisition_id=row["id"],
+                key_from=show_path(key),
+                key_to=show_path(sighting.key),
+            )
+
     def restore(self, name: str, sighting: Sighting) -> AcquisitionState:
         """Put the state of an acquisition back: it lies still, exactly as it was recorded.
 

@@ -98,6 +98,9 @@ UPDATE acquisitions SET stat_mark = :stat_mark WHERE id = :acquisition_id;
 -- name: acquisition_error
 UPDATE acquisitions SET error = :error WHERE id = :acquisition_id;
 
+-- name: acquisition_moved
+UPDATE acquisitions SET key = :key, name = :name, source = :source WHERE id = :acquisition_id;
+
 -- name: acquisition_vanished
 UPDATE acquisitions SET vanished_at_us = :now_us WHERE id = :acquisition_id;
 

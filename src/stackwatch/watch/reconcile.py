@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from stackwatch.model.facts import AcquisitionFact, Sighting, Veto
 from stackwatch.model.job import AcquisitionState
-from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.mounts import MountChange, MountIdentity, is_remote_type
+from stackwatch.watch.renames import find_moves
 from stackwatch.watch.scan import FolderScan, FolderUnavailable, LooseMode
 from stackwatch.watch.settle import (
     Observation,
@@ -100,6 +101,17 @@ class RecordVanished:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class RecordMoved:
+    """It was renamed: history, generation and datasets stay, only its name is another.
+
+    `key` is the one the ledger knows it by.
+    """
+
+    key: str
+    sighting: Sighting
+
+
 Action = (
     RecordSettling
     | RecordIncomplete
@@ -110,6 +122,7 @@ Action = (
     | Restore
     | ParkLoose
     | RecordVanished
+    | RecordMoved
 )
 
 
@@ -179,8 +192,8 @@ def reconcile(
     Returns
     -------
     tuple of (FolderView, tuple of Action)
-        Actions in the order of the keys, those of vanished acquisitions last. Carry them out
-        one after another; each may be repeated without harm.
+        Actions in the order of the keys, those of renamed acquisitions first, those of vanished
+        ones last. Carry them out one after another; each may be repeated without harm.
 
     Invariants
     ----------
@@ -188,11 +201,22 @@ def reconcile(
     """
     if isinstance(scan, FolderUnavailable):
         return _interrupted(view, scan.reason, now_s), ()
+    if _is_underneath(view, scan, facts):
+        return _interrupted(view, _not_mounted(view, scan), now_s), ()
     if view.unavailable:
         view = _interrupted(view, "", now_s)
     found = {sighting.key for sighting in scan.sightings}
-    states = {key: state for key, state in view.states.items() if not _is_absent(key, scan, found)}
+    absent = frozenset(key for key in {*view.states, *facts} if _is_absent(key, scan, found))
+    moves = find_moves(view.states, scan, facts, absent)
+    states = {key: state for key, state in view.states.items() if key not in absent}
     actions: list[Action] = []
+    for sighting in scan.sightings:
+        if sighting.key in moves:
+            known = moves[sighting.key]
+            actions.append(RecordMoved(known.key, sighting))
+            facts = _rename(facts, known, sighting.key)
+            if known.key in view.states:
+                states[sighting.key] = view.states[known.key]
     for sighting in scan.sightings:
         fact = facts.get(sighting.key)
         accepted_mark = fact.accepted_mark if fact else ""
@@ -210,11 +234,41 @@ def reconcile(
         states[sighting.key] = state
         actions += wanted
     actions += [
-        RecordVanished(key)
-        for key in sorted(facts)
-        if not facts[key].is_gone and _is_absent(key, scan, found)
+        RecordVanished(key) for key in sorted(facts) if not facts[key].is_gone and key in absent
     ]
     return _seen(view, scan, states, now_s), tuple(actions)
+
+
+def _is_underneath(
+    view: FolderView, scan: FolderScan, facts: Mapping[str, AcquisitionFact]
+) -> bool:
+    """Tell whether the scan saw what lies below the mount point of a share that is missing.
+
+    Whoever moves a folder to a local disk brings its acquisitions along.
+    """
+    if scan.mount_change is not MountChange.REPLACED or view.mount is None:
+        return False
+    if not view.mount.is_remote or is_remote_type(scan.mount.fstype):
+        return False
+    known = {key for key, fact in facts.items() if not fact.is_gone}
+    return bool(known) and known.isdisjoint(sighting.key for sighting in scan.sightings)
+
+
+def _not_mounted(view: FolderView, scan: FolderScan) -> str:
+    assert view.mount is not None
+    return (
+        f"It lies on {scan.mount.fstype or 'another file system'} instead of {view.mount.fstype}, "
+        "and nothing of what is known of it is there: the share is not mounted. Mount it again; "
+        "if this is its new place, give the folder another `name` in the settings."
+    )
+
+
+def _rename(
+    facts: Mapping[str, AcquisitionFact], known: AcquisitionFact, key: str
+) -> Mapping[str, AcquisitionFact]:
+    """Return the facts as they are after a move was recorded."""
+    left = {old: fact for old, fact in facts.items() if old != known.key}
+    return {**left, key: replace(known, key=key)}
 
 
 def _interrupted(view: FolderView, reason: str, now_s: float) -> FolderView:
@@ -249,6 +303,8 @@ def _actions_for(
 ) -> list[Action]:
     match state.phase:
         case Phase.EMPTY:
+            if sighting.unreadable:
+                return []  # what lies in it is unknown, not gone
             # a folder whose files are all gone is as good as gone
             return [RecordVanished(fact.key)] if fact and not fact.is_gone else []
         case Phase.SETTLED:

@@ -117,6 +117,7 @@ class FolderWatcher:
         self._reason = ""
         self._doubt = ""
         self._doubts = 0
+        self._doubted_s = 0.0
         self._events = self._errors = self._overflows = self._restarts = self._cookies = 0
         self._retry_at_s = 0.0
         self._back_off_s = _BACK_OFF_S[0]
@@ -327,11 +328,19 @@ class FolderWatcher:
             return
         self._stop()
         self._restarts += 1
-        self._doubt = ""
+        self._forgive(now_s)
         self._start()
         is_well = self._observer is not None
         self._retry_at_s = now_s + self._back_off_s
         self._back_off_s = _BACK_OFF_S[0] if is_well else min(self._back_off_s * 2, _BACK_OFF_S[1])
+
+    def _forgive(self, now_s: float) -> None:
+        """Forget doubts that lie long back: a hard link here and there is no missing event."""
+        if self._doubt and now_s - self._doubted_s > _BACK_OFF_S[1]:
+            self._doubts = 1
+        if self._doubt:
+            self._doubted_s = now_s
+        self._doubt = "" if self._doubts <= MAX_DOUBTS else self._doubt
 
     def _find_dead(self) -> str:
         observer = self._observer
