@@ -36,6 +36,7 @@ class Event(StrEnum):
     ACQUISITION_FORGOTTEN = "acquisition.forgotten"
     ACQUISITION_IGNORED = "acquisition.ignored"
     ACQUISITION_MOVED = "acquisition.moved"
+    CLAIM_TAKEN = "claim.taken"
     CONTROL_ANSWERED = "control.answered"
     CONTROL_REFUSED = "control.refused"
     DAEMON_DRAINED = "daemon.drained"

@@ -39,6 +39,7 @@ class WatchedFolder:
         self.view = FolderView(mount=mount)
         self.is_degraded = settings.watch == "poll"
         self.is_hinted = False
+        self.refusal = ""
         self.looks = LookBook()
         self._draw = chance
         self._chance = chance()
@@ -51,9 +52,14 @@ class WatchedFolder:
     @property
     def state(self) -> FolderState:
         """How the folder is doing."""
-        if self.view.unavailable:
+        if self.reason:
             return FolderState.UNAVAILABLE
         return FolderState.POLLING if self.is_degraded else FolderState.HEALTHY
+
+    @property
+    def reason(self) -> str:
+        """Why it is unavailable: it cannot be scanned, or its target is not ours to write to."""
+        return self.view.unavailable or self.refusal
 
     @property
     def quiet_gap_s(self) -> float:

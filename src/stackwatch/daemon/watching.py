@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.folders import WatchedFolder
@@ -183,6 +184,20 @@ class Watching:
             self._scanner.order(folder.order_scan(None))
         return True
 
+    def refuse(self, why_not: Callable[[Path], str]) -> None:
+        """Take folders out of service whose targets somebody else uses; their scans go on.
+
+        Parameters
+        ----------
+        why_not : callable
+            Returns why nothing may be written to a target, for a person; empty if it may.
+        """
+        for folder in self.folders:
+            before, refusal = folder.state, why_not(folder.settings.target)
+            if refusal != folder.refusal:
+                folder.refusal = refusal
+                self._record_state(folder, before)
+
     def take(self, said: ScanSaid) -> None:
         """Act upon the answer of a scan process."""
         done = self._scanner.take(said)
@@ -231,7 +246,7 @@ class Watching:
                 facts = self._ledger.folders.facts(folder.name)
 
     def _record_state(self, folder: WatchedFolder, before: FolderState) -> None:
-        after, reason = folder.state, folder.view.unavailable
+        after, reason = folder.state, folder.reason
         self._ledger.folders.record_state(folder.name, after, reason)
         log = logger(folder=folder.name, at_s=folder.view.scanned_s)
         if after is FolderState.UNAVAILABLE and before is not after:
