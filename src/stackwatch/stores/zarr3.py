@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from stackwatch.model.geometry import Mag
 from stackwatch.model.plan import LayerPlan
 from stackwatch.stores.codecs import CodecSpec, chunk_encoder
+from stackwatch.stores.cutting import BlockCutter, cut_chunks, has_voxels
 from stackwatch.stores.protocol import Block, MagGrid, ShardRecord
 from stackwatch.stores.shards import Flusher, ShardFile
 from stackwatch.stores.zarr3_metadata import write_array
@@ -25,8 +26,6 @@ FRAME_BYTES = 128
 EMPTY_RATIO = 64
 """Every codec shrinks zeros by more than this, but for the frame it puts around them: a chunk that
 shrank less needs no second look."""
-BLOCK_BYTES = 2 * 1024 * 1024
-"""Voxels encoded by one call, about: large enough to forget Python, small enough for the cache."""
 
 
 class Zarr3Store:
@@ -113,7 +112,7 @@ class Zarr3MagWriter:
         self._lock = threading.Lock()
         self._scratch = threading.local()
         self._slabs_per_shard = grid.shard.z // grid.chunk.z
-        self._block_rows, self._block_columns = _block_shape(grid, layer.voxel_type.bytes_per_voxel)
+        self._cutter = BlockCutter(grid, layer.voxel_type.bytes_per_voxel)
 
     @property
     def grid(self) -> MagGrid:
@@ -122,31 +121,7 @@ class Zarr3MagWriter:
 
     def blocks(self, rows: tuple[int, int]) -> Sequence[Block]:
         """Return the blocks of the plane within `rows`, in the order of their bytes."""
-        grid = self._grid
-        found = []
-        for shard_y in range(rows[0] // grid.shard.y, -(-rows[1] // grid.shard.y)):
-            for shard_x in range(-(-grid.size.x // grid.shard.x)):
-                found += self._shard_blocks(shard_y, shard_x)
-        # Rows of the plane come first, so that readers and writers move down the slab together.
-        return sorted(found, key=lambda block: (block.y0, block.x0))
-
-    def _shard_blocks(self, shard_y: int, shard_x: int) -> list[Block]:
-        grid = self._grid
-        top, left = shard_y * grid.shard.y, shard_x * grid.shard.x
-        bottom = min(top + grid.shard.y, grid.size.y)
-        right = min(left + grid.shard.x, grid.size.x)
-        corners = [
-            (y, x)
-            for y in range(top, bottom, self._block_rows)
-            for x in range(left, right, self._block_columns)
-        ]
-        return [
-            Block(
-                y, min(y + self._block_rows, bottom), x, min(x + self._block_columns, right),
-                shard_y, shard_x, order,
-            )
-            for order, (y, x) in enumerate(corners)
-        ]  # fmt: skip
+        return self._cutter.blocks(rows)
 
     def write_block(self, t: int, slab: int, block: Block, voxels: NDArray[Any]) -> None:
         """Encode one block and append it to its shard."""
@@ -161,7 +136,7 @@ class Zarr3MagWriter:
             positions = positions[filled]
             encoded = [encoded[number] for number in np.flatnonzero(filled).tolist()]
         shard = self._shard(t, slab, block)
-        blocks_per_slab = self._blocks_per_slab(block)
+        blocks_per_slab = self._cutter.count(block.shard_y, block.shard_x)
         order = (slab % self._slabs_per_shard) * blocks_per_slab + block.order
         written = shard.append(order, positions.tolist(), encoded)
         with self._lock:
@@ -189,12 +164,6 @@ class Zarr3MagWriter:
                 shard.abort()
             self._open.clear()
 
-    def _blocks_per_slab(self, block: Block) -> int:
-        grid = self._grid
-        height = min(grid.shard.y, grid.size.y - block.shard_y * grid.shard.y)
-        width = min(grid.shard.x, grid.size.x - block.shard_x * grid.shard.x)
-        return -(-height // self._block_rows) * -(-width // self._block_columns)
-
     def _positions(self, slab: int, block: Block) -> NDArray[np.intp]:
         """Return the place of each chunk of a block in C order (x, y, z) of its shard's grid."""
         grid = self._grid
@@ -220,63 +189,3 @@ class Zarr3MagWriter:
                 )
                 self._open[key] = ShardFile(self._root, path, chunks)
             return self._open[key]
-
-
-def _block_shape(grid: MagGrid, bytes_per_voxel: int) -> tuple[int, int]:
-    """Return rows and columns of a block: multiples of the chunk, within a shard.
-
-    Wide before high: the longer the rows, the quicker they are halved.
-    """
-    rows = grid.chunk.y
-    column_bytes = rows * grid.chunk.z * bytes_per_voxel
-    columns = max(grid.chunk.x, BLOCK_BYTES // column_bytes // grid.chunk.x * grid.chunk.x)
-    columns = min(columns, grid.shard.x)
-    while 2 * rows // grid.chunk.y * column_bytes * columns <= BLOCK_BYTES:
-        if grid.shard.y % (2 * rows):
-            break
-        rows *= 2
-    return rows, columns
-
-
-def cut_chunks(
-    voxels: NDArray[Any], chunk_zyx: tuple[int, int, int], scratch: threading.local
-) -> NDArray[np.uint8]:
-    """Cut a block into chunks, each contiguous; edges are filled up with zeros.
-
-    Parameters
-    ----------
-    voxels : array, shape (z, y, x) or (z, y, x, c)
-        z at most the chunk's; x and c contiguous.
-    chunk_zyx : (int, int, int)
-    scratch : threading.local
-        Keeps each thread's memory for the next block: fresh memory costs a page fault every 4 KiB.
-
-    Returns
-    -------
-    array, shape (chunks, bytes), uint8
-        Rows of chunks from the top, each from the left. Valid until the thread's next call.
-    """
-    depth, height, width = chunk_zyx
-    rows, columns = -(-voxels.shape[1] // height), -(-voxels.shape[2] // width)
-    padded_shape = (depth, rows * height, columns * width)
-    if voxels.shape[:3] != padded_shape:
-        padded = np.zeros(padded_shape + voxels.shape[3:], voxels.dtype)
-        padded[: voxels.shape[0], : voxels.shape[1], : voxels.shape[2]] = voxels
-        voxels = padded
-    # A chunk's row moves as one item: twice as fast as voxel by voxel.
-    row_bytes = width * int(np.prod(voxels.shape[3:], dtype=int)) * voxels.itemsize
-    flat = voxels.reshape(*voxels.shape[:2], -1).view(np.dtype((np.void, row_bytes)))
-    cut = flat.reshape(depth, rows, height, columns).transpose(1, 3, 0, 2)
-    buffer = getattr(scratch, "buffer", None)
-    if buffer is None or buffer.size < cut.size * row_bytes:
-        buffer = scratch.buffer = np.empty(cut.size * row_bytes, np.uint8)
-    chunks = buffer[: cut.size * row_bytes]
-    np.copyto(chunks.view(cut.dtype).reshape(cut.shape), cut)
-    return chunks.reshape(rows * columns, -1)
-
-
-def has_voxels(chunks: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell for each chunk whether any byte of it is not zero."""
-    words = chunks.view(np.uint64) if chunks.shape[1] % 8 == 0 else chunks
-    found: NDArray[np.bool_] = np.any(words, axis=1)
-    return found
