@@ -16,10 +16,11 @@ from stackwatch.ledger.records import AcquisitionRecord, Job
 from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import JobState
-from stackwatch.watch.settle import Phase, SettleState
+from stackwatch.watch.settle import LAPSE_GAPS, Phase, SettleState
 
 PATIENCE_GAPS: Final = 3
-"""Something that goes on changing is waited for this many quiet gaps, unless told otherwise."""
+"""Something that goes on changing is waited for this many quiet gaps, unless told otherwise; what
+may be meant as it is (an empty file) until that is taken for granted."""
 
 RETRY_S: Final = 60.0
 """A job that is tried again within this time is waited for."""
@@ -154,12 +155,15 @@ class Drain:
             mark, since_s = state.stat_mark, now_s
         self._marks[folder.name, key] = (mark, since_s)
         gap_s, still_s = folder.quiet_gap_s, now_s - since_s
+        gaps = LAPSE_GAPS + 1 if state.vetoes else PATIENCE_GAPS
         is_patient = now_s - self._began_s < (
-            PATIENCE_GAPS * gap_s if self._patience_s is None else self._patience_s
+            gaps * gap_s if self._patience_s is None else self._patience_s
         )
         if state.vetoes:
-            # a person or an instrument must act; the gap only lets late files come to rest
-            return f"not ready: {'; '.join(map(str, state.vetoes))}", is_patient and still_s < gap_s
+            # most of them need a person or an instrument; the gap lets late files come to rest
+            reasons = "; ".join(veto.reason for veto in state.vetoes)
+            is_worth_it = not state.is_held_back or still_s < gap_s
+            return f"not ready: {reasons}", is_patient and is_worth_it
         if is_patient:
             return f"settles, unchanged for {still_s:.0f} of {gap_s:g} s", True
         return "it goes on changing, or has not been quiet for long enough", False

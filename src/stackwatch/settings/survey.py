@@ -53,6 +53,7 @@ class FolderSurvey:
     quiet_gap_s : float
         In force.
     gap_from : "settings" | "local" | "network"
+        As set, or the default for the kind of mount and for what is waited for besides.
     readiness : tuple of str
         What an acquisition has to show besides, a phrase each.
     reserve_gib : float

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from stackwatch.model.acquisition import show_path
-from stackwatch.model.facts import AcquisitionFact, AcquisitionKind, Sighting, Veto, VetoKind
+from stackwatch.model.facts import (
+    AcquisitionFact,
+    AcquisitionKind,
+    Directives,
+    Sighting,
+    Veto,
+    VetoKind,
+)
 from stackwatch.model.job import AcquisitionId, AcquisitionState
 from stackwatch.watch.reconcile import Action, FolderView, ReconcileOptions
 from stackwatch.watch.scan import FolderScan
@@ -42,6 +49,10 @@ class LookLine:
         The beginnings of the digests; empty where it was not there.
     vetoes : tuple of Veto
     is_probed : bool
+    unreadable : int
+        Folders inside that could not be listed.
+    is_skipped : bool
+        Whether its sidecar says that it is not to be converted.
     root_inode : int
     phase : str
         After the look, or `absent`.
@@ -64,6 +75,8 @@ class LookLine:
     size_mark: str = ""
     vetoes: tuple[Veto, ...] = ()
     is_probed: bool = True
+    unreadable: int = 0
+    is_skipped: bool = False
     root_inode: int = 0
     phase: str = ABSENT
     actions: tuple[str, ...] = ()
@@ -90,6 +103,8 @@ class LookLine:
             size_mark=self.size_mark,
             vetoes=self.vetoes,
             is_probed=self.is_probed,
+            unreadable=self.unreadable,
+            directives=Directives(skip=self.is_skipped),
             root_inode=self.root_inode,
         )
 
@@ -110,6 +125,10 @@ class LookLine:
             "ceiling_h": self.options.settle.incomplete_after_h,
             "loose": self.options.loose,
         }
+        if self.unreadable:
+            record["unreadable"] = self.unreadable
+        if self.is_skipped:
+            record["skip"] = True
         if self.vetoes:
             record["vetoes"] = [[str(veto.kind), veto.reason] for veto in self.vetoes]
         if self.actions:
@@ -142,6 +161,8 @@ class LookLine:
             size_mark=str(record["size"]),
             vetoes=tuple(Veto(VetoKind(kind), why) for kind, why in record.get("vetoes", ())),
             is_probed=bool(record.get("probed", True)),
+            unreadable=int(record.get("unreadable", 0)),
+            is_skipped=bool(record.get("skip", False)),
             root_inode=int(record.get("inode", 0)),
             phase=str(record["phase"]),
             actions=tuple(map(str, record.get("actions", ()))),
@@ -218,7 +239,11 @@ class LookBook:
         return lines
 
     def _news(self, key: str, line: LookLine, *, is_at_rest: bool) -> list[LookLine]:
-        last, self._last[key] = self._last.get(key), line
+        last = self._last.get(key)
+        if last is not None and not line.is_probed and not line.actions:
+            # what a quick look could not see is as it was
+            line = replace(line, vetoes=last.vetoes)
+        self._last[key] = line
         if is_at_rest and (last is None or last.phase != Phase.SETTLED):
             # since the start of the daemon nothing has happened to it
             is_news = last is not None and not _is_at_rest(last)
@@ -253,6 +278,8 @@ def _line(
         size_mark=sighting.size_mark[:MARK_CHARACTERS],
         vetoes=sighting.vetoes[:MAX_VETOES],
         is_probed=sighting.is_probed,
+        unreadable=sighting.unreadable,
+        is_skipped=sighting.directives.skip,
         root_inode=sighting.root_inode,
         phase=phase,
         actions=tuple(actions or ()),

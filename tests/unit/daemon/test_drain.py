@@ -19,7 +19,7 @@ from stackwatch.errors import (
 )
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.ledger.records import NewDataset
-from stackwatch.model.facts import AcquisitionKind, Sighting
+from stackwatch.model.facts import AcquisitionKind, Sighting, Veto, VetoKind
 from stackwatch.model.job import NewJob
 from stackwatch.settings import FolderSettings
 from stackwatch.watch.settle import Phase, SettleState
@@ -118,13 +118,23 @@ def test_what_settles_is_waited_for_and_what_goes_on_changing_is_left_after_thre
 def test_what_is_held_back_is_left_with_the_reason_once_it_lies_still():
     """A missing marker is not waited for longer than one quiet gap without a change."""
     drain = Drain()
-    folder = folder_with({"a": arriving(vetoes=("marker `*.done` is not there",))})
+    veto = Veto(VetoKind.MARKER, "marker `*.done` is not there")
+    folder = folder_with({"a": arriving(vetoes=(veto,))})
 
     assert ["a"] == names(drain.survey_folders([folder], 0.0).awaited)
     assert ["a"] == names(drain.survey_folders([folder], 9.0).awaited)
     survey = drain.survey_folders([folder], 10.0)
     assert ["a"] == names(survey.left)
     assert "marker `*.done` is not there" in survey.left[0].reason
+
+
+def test_what_may_be_meant_so_is_waited_for_until_it_is_taken_for_granted():
+    """An empty file lapses after ten gaps: a run that left it earlier would leave it for ever."""
+    drain = Drain()
+    folder = folder_with({"a": arriving(vetoes=(Veto(VetoKind.EMPTY_FILE, "empty"),))})
+
+    assert ["a"] == names(drain.survey_folders([folder], 100.0).awaited)
+    assert ["a"] == names(drain.survey_folders([folder], 110.0).left)
 
 
 def test_what_lies_still_is_no_matter():
