@@ -21,7 +21,7 @@ class FileKind(StrEnum):
 FOREIGN_SUFFIXES: Final = frozenset(
     """.gif .webp .ico .jp2 .j2k .jpx .pgm .ppm .pbm .pnm .tga
     .dm2 .ser .emi .emd .czi .lsm .zvi .nd2 .lif .lof .xlef .oib .oif .oir .vsi .ims
-    .nii .nrrd .dcm .dicom .stk .dv .r3d .ics .ids .svs .ndpi .scn
+    .nrrd .dcm .dicom .stk .dv .r3d .ics .ids .svs .ndpi .scn
     .h5 .hdf5 .hdf .n5 .npy .npz .raw .wkw .ozx .sld .lei .gwy .spe .fli .flex .btr""".split()  # noqa: SIM905 - a table of words reads better than 60 lines
 )
 """Image formats that are not read (yet): beside a stack they are reported, not passed over."""
@@ -35,7 +35,7 @@ ARCHIVE_SUFFIXES: Final = frozenset(
 )
 
 _DOUBLE: Final = frozenset(
-    {".ome.tif", ".ome.tiff", ".ome.btf", ".tar.gz", ".tar.bz2", ".tar.xz", ".nii.gz"}
+    {".ome.tif", ".ome.tiff", ".ome.btf", ".tar.gz", ".tar.bz2", ".tar.xz"}
 ) | {suffix for suffix in IMAGE_SUFFIXES if suffix.count(".") > 1}
 
 
@@ -61,7 +61,7 @@ def kind_of(name: str) -> FileKind:
 
     Examples
     --------
-    >>> str(kind_of("a.ome.tif")), str(kind_of("a.nii.gz")), str(kind_of("a.xml"))
+    >>> str(kind_of("a.ome.tif")), str(kind_of("a.nrrd")), str(kind_of("a.xml"))
     ('image', 'foreign', 'side')
     """
     suffix = split_suffix(name)[1]
@@ -72,6 +72,6 @@ def kind_of(name: str) -> FileKind:
         return FileKind.SIDE
     if last in IMAGE_SUFFIXES or suffix in IMAGE_SUFFIXES:
         return FileKind.IMAGE
-    if last in FOREIGN_SUFFIXES or suffix == ".nii.gz":
+    if last in FOREIGN_SUFFIXES:
         return FileKind.FOREIGN
     return FileKind.SIDE

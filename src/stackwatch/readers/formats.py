@@ -97,6 +97,14 @@ FORMATS: Final = (
         "tifffile, imagecodecs",
     ),
     Format(
+        "NIfTI",
+        (((344, b"n+1\0"),), ((4, b"n+2\0\r\n\x1a\n"),)),
+        "nifti",
+        "open_nifti",
+        (".nii", ".nii.gz"),
+        reads_gzip=True,
+    ),
+    Format(
         "DM3 and DM4",
         (((0, b"\0\0\0\3"), (8, b"\0\0\0")), ((0, b"\0\0\0\4"), (12, b"\0\0\0"))),
         "dm",

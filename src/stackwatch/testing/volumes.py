@@ -193,3 +193,65 @@ class _DmTags:
     def _value(self, info: Sequence[int | None], data: bytes) -> bytes:
         count = len(info)
         return b"\x15%%%%" + struct.pack(f">{count + 1}{self._word}", count, *info) + data
+
+
+_NIFTI_TYPES: Final = {
+    "uint8": 2, "int16": 4, "int32": 8, "float32": 16, "complex64": 32, "float64": 64, "int8": 256,
+    "uint16": 512, "uint32": 768, "int64": 1024, "uint64": 1280,
+}  # fmt: skip
+_NIFTI_UNITS: Final = {"": 0, "m": 1, "mm": 2, "µm": 3}
+
+
+def write_nifti(
+    path: Path,
+    stack: NDArray[Any],
+    *,
+    version: Literal[1, 2] = 1,
+    order: ByteOrder = "<",
+    edges: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0),
+    unit: str = "mm",
+    scale: tuple[float, float] = (0.0, 0.0),
+    **fields: int,
+) -> Path:
+    """Write one NIfTI file with its header in front.
+
+    Parameters
+    ----------
+    path : Path
+    stack : array, shape (z, y, x), (t, z, y, x) or (c, t, z, y, x); of a record type for colours
+        A type of three or four fields of uint8 is RGB or RGBA.
+    version : 1 | 2
+    order : "<" | ">"
+        Byte order.
+    edges : tuple of float
+        Along x, y, z and so on, in `unit`.
+    unit : "" | "m" | "mm" | "µm"
+    scale : (float, float)
+        Slope and intercept.
+    **fields : int
+        `datatype`, `offset`, `count` (of axes) as they are to be written.
+    """
+    sizes = [*reversed(stack.shape), *[1] * (7 - stack.ndim)]
+    steps = [1.0, *edges, *[0.0] * (7 - len(edges))]
+    colours = {3: 128, 4: 2304}.get(len(stack.dtype.names or ()))
+    datatype = fields.get("datatype", colours or _NIFTI_TYPES.get(stack.dtype.name, 0))
+    count, code = fields.get("count", stack.ndim), _NIFTI_UNITS[unit] | 8  # seconds
+    least = 352 if version == 1 else 544
+    head = bytearray(least)
+    start = fields.get("offset", least)
+    if version == 1:
+        struct.pack_into(f"{order}i", head, 0, 348)
+        struct.pack_into(f"{order}8h", head, 40, count, *sizes)
+        struct.pack_into(f"{order}2h", head, 70, datatype, stack.dtype.itemsize * 8)
+        struct.pack_into(f"{order}8f3f", head, 76, *steps, start, *scale)
+        head[123] = code
+        head[344:348] = b"n+1\0"
+    else:
+        struct.pack_into(f"{order}i8s2h", head, 0, 540, b"n+2\0\r\n\x1a\n", datatype, 8)
+        struct.pack_into(f"{order}8q", head, 16, count, *sizes)
+        struct.pack_into(f"{order}8dq2d", head, 104, *steps, start, *scale)
+        struct.pack_into(f"{order}i", head, 500, code)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = stack if colours else stack.astype(stack.dtype.newbyteorder(order))
+    path.write_bytes(bytes(head) + bytes(max(0, start - least)) + values.tobytes())
+    return path

@@ -36,7 +36,7 @@ def test_file_stays_open():
         (b"ZISRAWFILE\0\0", "a.czi", "Zeiss CZI"),
         (b"\x89HDF\r\n\x1a\n", "a.ims", "HDF5"),
         (b"\xda\xce\xbe\x0a", "a.nd2", "Nikon ND2"),
-        (b"\x01" * 344 + b"n+1\0", "a.nii", "NIfTI"),
+        (b"\x01" * 344 + b"ni1\0", "a.hdr", "NIfTI pair"),
         (b"GIF89a", "a.gif", "GIF"),
         (b"PK\x03\x04", "a.tif", "zip"),
         (b"stage position 1 2 3\n" * 9, "a.tif", "text"),

@@ -18,7 +18,7 @@ from stackwatch.errors import CorruptSliceError, LimitExceededError, StackwatchE
 from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import ByteRanges, Reopens
 from stackwatch.testing.patterns import coordinate_stack
-from stackwatch.testing.volumes import write_dm, write_mrc
+from stackwatch.testing.volumes import write_dm, write_mrc, write_nifti
 
 Write = Callable[[Path, np.ndarray], Path]
 
@@ -43,6 +43,11 @@ FORMATS: dict[str, tuple[Write, tuple[str, ...]]] = {
     ".ali": (lambda p, s: write_mrc(p, s, axis_order=(2, 1, 3)), ("uint16",)),
     ".dm3": (write_dm, ("uint8", "int8", "uint16", "int32", "uint32", "float32", "float64")),
     ".dm4": (lambda p, s: write_dm(p, s, version=4, order=">"), ("int16", "uint16", "int64")),
+    ".nii": (write_nifti, ("uint8", "int8", "int16", "uint16", "int32", "uint32", "float32")),
+    ".nii.gz": (
+        gzipped(lambda p, s: write_nifti(p, s, version=2, order=">", offset=4096)),
+        ("int16", "float32", "uint8"),
+    ),
     ".mrc.gz": (gzipped(write_mrc), ("int16",)),
 }
 CASES = [(suffix, dtype) for suffix, (_, dtypes) in FORMATS.items() for dtype in dtypes]
@@ -157,9 +162,9 @@ def test_from_memory(written):
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_memory(suffix, tmp_path):
-    """Reading a file of 24 MiB plane by plane takes a few planes, or one block, of memory."""
-    stack = np.zeros((48, 512, 512), np.int16)
-    stack[:] = np.arange(48)[:, None, None]
+    """Reading a file of 12 MiB plane by plane takes a few planes, or one block, of memory."""
+    stack = np.zeros((24, 512, 512), np.int16)
+    stack[:] = np.arange(24)[:, None, None]
     if FORMATS[suffix][1][0] == "uint16":
         stack = stack.view(np.uint16)
     path = FORMATS[suffix][0](tmp_path / f"volume{suffix}", stack)
@@ -168,7 +173,7 @@ def test_memory(suffix, tmp_path):
         try:
             reader = open_image(file, path.name)
             allowed = reader.decode_bytes + 4 * stack[0].nbytes  # type: ignore[attr-defined]
-            for z in range(48):
+            for z in range(24):
                 assert z == reader.read_plane(0, 0, z, (0, 512))[100, 100]
             peak = tracemalloc.get_traced_memory()[1]
         finally:
