@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from stackwatch import __version__
 from stackwatch.clock import Clock
+from stackwatch.daemon.attempts import Running
 from stackwatch.daemon.control import unknown_command
-from stackwatch.daemon.conversions import Conversions, Running
-from stackwatch.daemon.folders import WatchedFolder
+from stackwatch.daemon.conversions import Conversions
 from stackwatch.daemon.history import History
+from stackwatch.daemon.inquiries import Inquiries
 from stackwatch.daemon.watching import Watching
 from stackwatch.errors import UsageError
 from stackwatch.ledger.ledger import Ledger
@@ -43,6 +43,7 @@ class Answers:
         self._conversions = conversions
         self._clock = clock
         self._stop = stop
+        self._inquiries = Inquiries(ledger, watching, clock)
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Carry out one command and return its answer as JSON values.
@@ -59,8 +60,8 @@ class Answers:
                 return self._retry(command)
             case "rescan":
                 return self._rescan(command)
-            case "explain":
-                return self._explain(command)
+            case "explain" | "accept" | "forget":
+                return self._inquiries.answer(command)
             case "stop":
                 self._stop()
                 return {"status": "stopping"}
@@ -93,42 +94,6 @@ class Answers:
             hint = f"Configured folders: {known}."
             raise UsageError(f"No folder is called “{name}”. {hint}", hint=hint, folder=name)
         return {"status": "scanning", "folder": name}
-
-    def _explain(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Tell what the watcher knows of a path at this moment; the ledger knows the rest."""
-        path = Path(str(command.get("path", "")))
-        for folder in self._watching.folders:
-            if path.is_relative_to(folder.settings.path):
-                return self._explain_in(folder, path.relative_to(folder.settings.path))
-        hint = "Give the path of something in a drop folder."
-        raise UsageError(
-            f"“{show_path(path)}” lies in no drop folder. {hint}", hint=hint, path=show_path(path)
-        )
-
-    def _explain_in(self, folder: WatchedFolder, inside: Path) -> dict[str, Any]:
-        now_s = self._clock.monotonic()
-        names = [str(inside), *map(str, inside.parents)]
-        found = next((key for key in names if key in folder.view.states), None)
-        answer: dict[str, Any] = {
-            "folder": folder.name,
-            "folder_state": str(folder.state),
-            "reason": show_path(folder.view.unavailable),
-            "quiet_gap_s": folder.quiet_gap_s,
-            "next_look_s": round(max(0.0, folder.next_look().at_s - now_s), 3),
-            "acquisition": show_path(found) if found is not None else None,
-        }
-        if found is None:
-            return answer
-        state = folder.view.states[found]
-        fact = self._ledger.folders.facts(folder.name).get(found)
-        return {
-            **answer,
-            "phase": str(state.phase),
-            "quiet_s": round(now_s - state.quiet_since_s, 3),
-            "vetoes": list(state.vetoes),
-            "state": str(fact.state) if fact is not None else None,
-            "generation": fact.generation if fact is not None else 0,
-        }
 
 
 def _describe(running: Running) -> dict[str, Any]:
