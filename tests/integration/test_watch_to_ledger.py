@@ -19,6 +19,7 @@ from stackwatch.watch.reconcile import (
     FolderView,
     QueueGeneration,
     ReconcileOptions,
+    RecordMoved,
     RecordSettling,
     RecordVanished,
     Restore,
@@ -40,9 +41,18 @@ class River:
         self.now_s = 0.0
 
     def look(self, after_s: float = 0.0) -> list[str]:
-        """Scan after some time and carry out what is to be done; return the actions' names."""
+        """Scan after some time, then look at what is due, as the daemon does.
+
+        What is to be done is carried out; its names are returned.
+        """
         self.now_s += after_s
-        scan = scan_folder(self.drop, ScanOptions(), self.view.mount)
+        told = self.scan(None)
+        due = self.view.due_keys(self.now_s)
+        return [*told, *self.scan(due)] if due else told
+
+    def scan(self, keys: frozenset[str] | None) -> list[str]:
+        """Look at everything, or at some acquisitions more closely."""
+        scan = scan_folder(self.drop, ScanOptions(), self.view.mount, keys)
         if isinstance(scan, FolderScan):
             scan = replace(scan, seconds=0.0)  # our clock stands still meanwhile
         facts = self.ledger.folders.facts("em")
@@ -50,7 +60,7 @@ class River:
         with self.ledger.transaction():
             for action in actions:
                 self.carry_out(action)
-        if isinstance(scan, FolderScan):
+        if isinstance(scan, FolderScan) and keys is None:
             mount = scan.mount.as_record()
             self.ledger.folders.record_scan("em", files=scan.files, seconds=0, mount=mount)
         return [type(action).__name__ for action in actions]
@@ -68,6 +78,8 @@ class River:
                 self.ledger.folders.restore("em", action.sighting)
             case RecordVanished():
                 self.ledger.folders.record_vanished("em", action.key)
+            case RecordMoved():
+                self.ledger.folders.record_moved("em", action.key, action.sighting)
 
     def convert(self) -> str:
         """Pretend to convert what is queued; return its key and generation."""
@@ -230,3 +242,48 @@ def test_loose_files_that_grow_into_a_group(river):
     assert (["RecordSettling"], ["RecordSettling", "RecordVanished"]) == (first, second)
     assert ["QueueGeneration"] == river.look(60)
     assert "img_#.tif 1" == river.convert()
+
+
+def test_a_renamed_acquisition_is_the_same_one(river):
+    """D9: renamed while it settles or after it was published: one row, no second conversion."""
+    write(river.drop / "run/deep/1.tif")
+    river.look()
+    (river.drop / "run").rename(river.drop / "run_2")
+    while_settling = river.look(30)
+    settled = river.look(30)
+    river.convert()
+    (river.drop / "run_2").rename(river.drop / "final")
+    after = [river.look(10), river.look(60)]
+
+    assert (["RecordMoved"], ["QueueGeneration"]) == (while_settling, settled)
+    assert [["RecordMoved"], []] == after
+    assert {"final": AcquisitionState.PUBLISHED} == {
+        key: fact.state for key, fact in river.ledger.folders.facts("em").items()
+    }
+
+
+def test_a_renamed_acquisition_is_known_after_a_restart(river):
+    """D9: renamed while nobody looked, it is known by its inode and its mark."""
+    write(river.drop / "run/1.tif")
+    river.look()
+    river.look(60)
+    river.convert()
+    river.view = FolderView()
+    (river.drop / "run").rename(river.drop / "final")
+
+    assert [["RecordMoved"], []] == [river.look(10), river.look(60)]
+
+
+def test_a_copy_in_the_place_of_an_acquisition_is_no_rename(river):
+    """D9, D13: another folder with equal names, sizes and times is another acquisition."""
+    write(river.drop / "run/1.tif")
+    river.look()
+    river.look(60)
+    river.convert()
+    shutil.copytree(river.drop / "run", river.drop / "copy", copy_function=shutil.copy2)
+    shutil.rmtree(river.drop / "run")
+
+    assert [["RecordSettling", "RecordVanished"], ["QueueGeneration"]] == [
+        river.look(10),
+        river.look(60),
+    ]

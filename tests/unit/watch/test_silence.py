@@ -28,7 +28,9 @@ class Folder:
         mount = MountIdentity(1, 2, "ext4")
         found = FolderScan(sightings, None, (), (), 0, 0, 0, mount, MountChange.SAME, 0.0)
         silent = self.announcements.judge(self.states, found)
-        self.states = {one.key: SettleState(Phase.SETTLED, one.stat_mark, 0, 0) for one in sightings}
+        self.states = {
+            one.key: SettleState(Phase.SETTLED, one.stat_mark, 0, 0) for one in sightings
+        }
         return silent
 
 
