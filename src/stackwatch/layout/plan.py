@@ -251,11 +251,18 @@ def _notes(infos: dict[str, ImageInfo]) -> list[str]:
 
 
 def _metadata(stacks: list[StackPlan], drafts: list[StackDraft]) -> dict[str, Any] | None:
-    """Return the channels' own names by layer, where files state them."""
+    """Return, by layer, what files state: the channels' own names, what values stand for."""
     names = {
         layer.name: draft.channel.name
         for stack, draft in zip(stacks, drafts, strict=True)
         for layer in stack.layers
         if draft.channel.name
     }
-    return {"channels": names} if names else None
+    scales = {
+        layer.name: {"slope": stack.pixels.value_scale[0], "intercept": stack.pixels.value_scale[1]}
+        for stack in stacks
+        for layer in stack.layers
+        if stack.pixels.scale_words
+    }
+    found = {"channels": names, "value_scales": scales}
+    return {key: value for key, value in found.items() if value} or None
