@@ -248,8 +248,10 @@ class LookBook:
             # since the start of the daemon nothing has happened to it
             is_news = last is not None and not _is_at_rest(last)
             return [*self._release(key), line] if is_news else []
-        if last is not None and _essence(last) == _essence(line) and not line.actions:
-            return self._release(key)
+        if last is not None and _essence(last) == _essence(line):
+            # an action that takes long is decided again by every look
+            is_news = bool(line.actions) and (line.actions, line.fact) != (last.actions, last.fact)
+            return [*self._release(key), line] if is_news else self._release(key)
         if last is not None and _is_overtaken(last, line):
             self._held[key] = line
             return []
@@ -331,20 +333,29 @@ def _shorten(fact: AcquisitionFact | None) -> AcquisitionFact | None:
         size_mark=fact.size_mark[:MARK_CHARACTERS],
         content_digest=fact.content_digest[:MARK_CHARACTERS],
         accepted_mark=fact.accepted_mark[:MARK_CHARACTERS],
+        ignored_mark=fact.ignored_mark[:MARK_CHARACTERS],
     )
 
 
 def _dump_fact(fact: AcquisitionFact) -> dict[str, Any]:
-    return {
-        "id": fact.acquisition_id,
-        "state": str(fact.state),
-        "generation": fact.generation,
+    """Return a fact; what is empty, as it is most often, is left out."""
+    record: dict[str, Any] = {
         "mark": fact.stat_mark,
         "size": fact.size_mark,
         "digest": fact.content_digest,
         "gone": fact.is_gone,
         "inode": fact.root_inode,
         "accepted": fact.accepted_mark,
+        "ignored": fact.ignored_mark,
+        "lacks_files": fact.lacks_files,
+        "held_back": sorted(map(str, fact.held_back)),
+    }
+    told = {key: value for key, value in record.items() if value}
+    return {
+        "id": fact.acquisition_id,
+        "state": str(fact.state),
+        "generation": fact.generation,
+        **told,
     }
 
 
@@ -354,10 +365,13 @@ def _load_fact(key: str, record: Mapping[str, Any]) -> AcquisitionFact:
         key=key,
         state=AcquisitionState(record["state"]),
         generation=int(record["generation"]),
-        stat_mark=str(record["mark"]),
-        size_mark=str(record["size"]),
+        stat_mark=str(record.get("mark", "")),
+        size_mark=str(record.get("size", "")),
         content_digest=str(record.get("digest", "")),
         is_gone=bool(record.get("gone", False)),
         root_inode=int(record.get("inode", 0)),
         accepted_mark=str(record.get("accepted", "")),
+        ignored_mark=str(record.get("ignored", "")),
+        lacks_files=bool(record.get("lacks_files", False)),
+        held_back=frozenset(map(VetoKind, record.get("held_back", ()))),
     )
