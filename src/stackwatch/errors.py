@@ -34,6 +34,7 @@
     ├── LedgerError
     │   ├── LedgerInUseError                     exit 69: another daemon
     │   ├── LedgerTooNewError                    exit 69: newer schema
+    │   ├── LedgerUnwritableError                wait: its disk is full or read-only
     │   ├── NoDaemonError                        exit 69: nobody listens
     │   └── IllegalTransitionError               a bug of ours; park and shout
     ├── DeliveryError
@@ -367,6 +368,13 @@ class LedgerTooNewError(LedgerError):
     """The ledger was written by a newer stackwatch."""
 
     code = "ledger_too_new"
+
+
+class LedgerUnwritableError(LedgerError):
+    """The ledger's disk takes no writes at present."""
+
+    code = "ledger_unwritable"
+    disposition = Disposition.WAIT
 
 
 class NoDaemonError(LedgerError):

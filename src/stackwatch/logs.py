@@ -48,6 +48,7 @@ class Event(StrEnum):
     DAEMON_DEGRADED = "daemon.degraded"
     DAEMON_RECOVERED = "daemon.recovered"
     DATASET_SUPERSEDED = "dataset.superseded"
+    ENTRY_REFUSED = "entry.refused"
     FOLDER_PAUSED = "folder.paused"
     FOLDER_RECOVERED = "folder.recovered"
     FOLDER_UNAVAILABLE = "folder.unavailable"

@@ -47,6 +47,11 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
+def command_of(pid: int) -> str:
+    """Return the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+
+
 def code_of(job: Job) -> str:
     """Return the code of a job's error."""
     return str((job.error or {}).get("error_code"))
@@ -279,8 +284,7 @@ def test_a_share_that_hangs_does_not_hold_up_a_stop(service):
     service.drop_acquisition("stuck", {"pause": b"", "1.tif": b"1"})
     service.start()
     service.wait_until(lambda: any(j["pid"] for j in service.status()["converting"]))
-    (worker,) = [job["pid"] for job in service.status()["converting"]]
-    (scan,) = [pid for pid in children_of(service.pid) if pid != worker]
+    (scan,) = [pid for pid in children_of(service.pid) if "scan_main" in command_of(pid)]
     os.kill(scan, signal.SIGSTOP)
     (service.root / "go").touch()
     staging = service.target / ".stackwatch" / "1-1" / "stuck" / "stackwatch.json"

@@ -13,6 +13,10 @@ _DATASETS = """
 SELECT * FROM dataset_facts
 WHERE acquisition_id = :acquisition_id AND state IN ('published', 'superseded') ORDER BY id
 """
+_ANNOUNCED = "SELECT * FROM dataset_facts WHERE job_id = :job_id AND state = 'publishing'"
+_HAS_OPEN = """
+SELECT EXISTS (SELECT 1 FROM job_facts WHERE folder = :folder AND state IN ('queued', 'waiting'))
+"""
 _OLDER_NAMES = """
 SELECT folders.name AS folder, acquisitions.name AS name
 FROM acquisitions JOIN folders ON folders.id = acquisitions.folder_id
@@ -71,6 +75,15 @@ class History(LedgerReader):
         row = self._connection.execute(_NEWEST, {"job_id": job_id}).fetchone()
         return row is not None and bool(row["is_newest"])
 
+    def announced_by(self, job_id: JobId) -> tuple[DatasetRecord, ...]:
+        """Return the datasets of a job of which only the intent to publish is on record."""
+        rows = self._connection.execute(_ANNOUNCED, {"job_id": job_id})
+        return tuple(DatasetRecord.from_row(row) for row in rows)
+
+    def has_open_jobs(self, folder: str) -> bool:
+        """Tell whether a folder has jobs that are to be converted some time."""
+        return bool(self._connection.execute(_HAS_OPEN, {"folder": folder}).fetchone()[0])
+
     def events_of(self, job_id: JobId) -> tuple[EventRecord, ...]:
         """Return a job's history, oldest first."""
         details = self.show_job(job_id)
@@ -101,6 +114,14 @@ def count_failures(events: tuple[EventRecord, ...]) -> int:
 def count_kills(events: tuple[EventRecord, ...]) -> int:
     """Return how many of them ended without a word."""
     return sum(1 for code in _failed_codes(events) if code == WorkerKilledError.code)
+
+
+def count_waits(events: tuple[EventRecord, ...], code: str) -> int:
+    """Return how many attempts in a row, up to the last one, have ended with this error."""
+    count = 0
+    for ended in _failed_codes(events):
+        count = count + 1 if ended == code else 0
+    return count
 
 
 def count_cut_offs(events: tuple[EventRecord, ...]) -> int:

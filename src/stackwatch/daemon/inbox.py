@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from stackwatch.daemon.claims import ClaimTold
+from stackwatch.daemon.disposals import DisposalSaid
+from stackwatch.daemon.errands import ErrandSaid
 from stackwatch.daemon.reload import SettingsLoaded
 from stackwatch.daemon.scanner import ScanSaid
 from stackwatch.daemon.workers import FactReported, WorkerEnded
@@ -33,7 +36,8 @@ class Hinted:
     """Something changed in a drop folder."""
 
 
-Message = Asked | Signalled | Hinted | SettingsLoaded | ScanSaid | FactReported | WorkerEnded
+Happened = Asked | Signalled | Hinted | SettingsLoaded | ClaimTold
+Message = Happened | DisposalSaid | ErrandSaid | ScanSaid | FactReported | WorkerEnded
 
 
 class Wake(threading.Event):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from stackwatch.daemon.history import History, count_kills
 from stackwatch.daemon.naming import ensure_unclaimed, plan_target
-from stackwatch.daemon.staging import read_run_id
 from stackwatch.daemon.workers import Order
 from stackwatch.errors import StillArrivingError
 from stackwatch.ledger.records import DatasetRecord, Job
@@ -82,11 +81,10 @@ def _replaceable_run(
 ) -> str:
     """Return the run whose dataset at the target may be replaced; empty if none may.
 
-    The ledger and the dataset's own manifest must name the same run: whatever else lies there is
-    not ours.
+    It is the one the ledger last saw there. The worker compares it with the dataset's own manifest
+    before it begins, and again before it renames: whatever else lies there is not ours.
     """
     if folder.on_change != "replace":
         return ""
-    runs = {dataset.run_id for dataset in published if dataset.path == target}
-    found = read_run_id(target)
-    return found if found in runs and found is not None else ""
+    runs = [dataset.run_id for dataset in published if dataset.path == target]
+    return runs[-1] if runs else ""

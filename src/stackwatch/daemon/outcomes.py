@@ -1,16 +1,18 @@
 """What came of an attempt: into the ledger, and one canonical line into the log."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from stackwatch.clock import Clock
-from stackwatch.daemon.history import History, count_failures
-from stackwatch.daemon.staging import is_published, remove_staging
+from stackwatch.daemon.history import History, count_failures, count_waits
 from stackwatch.daemon.watching import Watching
 from stackwatch.daemon.workers import Outcome
 from stackwatch.errors import (
     CancelledError,
     IllegalTransitionError,
+    IncompleteAcquisitionError,
+    OutOfSpaceError,
     StackwatchError,
     UnexpectedError,
 )
@@ -20,7 +22,6 @@ from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import DatasetState
 from stackwatch.pipeline.retry import Park, RetryAfter, WaitFor, plan_next
-from stackwatch.stores.publish import STAGING_FOLDER
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -41,8 +42,10 @@ class Outcomes:
         """Record that an attempt ended before a worker was started."""
         self._record_error(job, error, {})
 
-    def record(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Record what a worker's end means, and remove what it left in staging.
+    def record(
+        self, job: Job, outcome: Outcome, seconds: float, in_place: Collection[str] = ()
+    ) -> None:
+        """Record what a worker's end means. May be repeated if the ledger refused a part of it.
 
         Parameters
         ----------
@@ -51,17 +54,18 @@ class Outcomes:
         outcome : Outcome
         seconds : float
             How long the attempt took.
+        in_place : collection of str
+            Runs of announced datasets that lie at their places.
         """
-        remove_staging(job.target / STAGING_FOLDER / job.staging_name)
         logger(job_id=job.job_id).debug(Event.WORKER_STOPPED, reason=str(outcome.exit))
         facts = {"seconds": round(seconds, 3), "peak_mib": round(outcome.exit.peak_mib, 1)}
-        is_whole = self._confirm_datasets(job)
+        is_whole = self._confirm_datasets(job, in_place)
         if outcome.error is None or is_whole:
             self._succeed(job, outcome.result, facts)
         else:
             self._record_error(job, outcome.error, facts)
 
-    def _confirm_datasets(self, job: Job) -> bool:
+    def _confirm_datasets(self, job: Job, in_place: Collection[str]) -> bool:
         """Settle what a dead worker left undecided; return whether all is published.
 
         A worker may be killed between its rename and its report.
@@ -69,7 +73,7 @@ class Outcomes:
         for dataset in self._ledger.datasets.of_job(job.job_id):
             if dataset.state is not DatasetState.PUBLISHING:
                 continue
-            if is_published(dataset.path, dataset.run_id):
+            if dataset.run_id in in_place:
                 self._ledger.datasets.record_published(dataset.run_id, dataset.path)
             else:
                 self._ledger.datasets.abandon(dataset.run_id, dataset.path)
@@ -120,10 +124,16 @@ class Outcomes:
             log.info(Event.JOB_QUEUED, **told)
             return
         # this attempt is not in the history yet
-        step = plan_next(error, count_failures(self._history.events_of(job.job_id)) + 1)
+        events = self._history.events_of(job.job_id)
+        # a worker that knows how much it needs is not started before there is as much
+        is_blind = isinstance(error, OutOfSpaceError) and "needed_bytes" not in error.values
+        waits = count_waits(events, error.code) if is_blind else 0
+        step = plan_next(error, count_failures(events) + 1, waits=waits)
         match step:
             case Park():
                 self._ledger.jobs.park(job.job_id, error)
+                if isinstance(error, IncompleteAcquisitionError):
+                    self._ledger.verdicts.record_lacking(job.acquisition_id, error)
                 log.error(Event.JOB_PARKED, reason=step.reason, **told)
             case RetryAfter(delay_s):
                 self._wait(job, error, delay_s)

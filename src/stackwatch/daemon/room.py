@@ -1,4 +1,4 @@
-"""Is there room for a conversion at its target? Decided before it is begun, and no job fails for it.
+"""Is there room for a conversion at its target? Decided before it begins: no job fails for it.
 
 A folder whose next conversion does not fit, or whose target cannot be written to, is *paused*: its
 jobs stay in the queue, no attempt is counted, and it goes on by itself.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stackwatch.errors import OutOfSpaceError
 from stackwatch.model.acquisition import show_path
 
 GIB = 1 << 30
@@ -166,6 +167,20 @@ def judge_room(
     if promised_bytes:
         reason += f" and the {show_bytes(promised_bytes)} that running conversions still need"
     return Pause(reason, needed_bytes, free, reserve)
+
+
+def pause_of(error: OutOfSpaceError) -> Pause:
+    """Return the pause for a worker that found, or came to, too little room."""
+    needed, free, reserve = (
+        int(error.values.get(key) or 0) for key in ("needed_bytes", "free_bytes", "reserve_bytes")
+    )
+    if not needed:
+        return Pause(f"waits for room: {error.message}")
+    reason = (
+        f"waits for room: needs {show_bytes(needed)}, {show_bytes(max(0, free - reserve))} free "
+        f"above the reserve of {show_bytes(reserve)}"
+    )
+    return Pause(reason, needed, max(0, free - reserve), reserve)
 
 
 def show_bytes(count: int) -> str:

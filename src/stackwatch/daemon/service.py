@@ -15,21 +15,22 @@ from typing import Any
 from stackwatch import __version__
 from stackwatch.clock import Clock, SystemClock
 from stackwatch.daemon.answers import Answers
-from stackwatch.daemon.comparisons import NO_JOB
+from stackwatch.daemon.claims import Claims, ClaimTold
 from stackwatch.daemon.control import ControlServer
 from stackwatch.daemon.conversions import Conversions
+from stackwatch.daemon.disposals import Disposals, DisposalSaid
 from stackwatch.daemon.drain import Drain, Survey
+from stackwatch.daemon.errands import ErrandSaid
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.recorder import Recorder
-from stackwatch.daemon.recovery import recover
 from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, plan_swap
 from stackwatch.daemon.scanner import ScanSaid
 from stackwatch.daemon.sdnotify import Notifier
 from stackwatch.daemon.watching import Watching
 from stackwatch.daemon.workers import WORKER_COMMAND, FactReported, WorkerEnded
-from stackwatch.errors import ExitCode, NoDaemonError, StackwatchError
+from stackwatch.errors import ExitCode, LedgerUnwritableError, NoDaemonError, StackwatchError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, configure_logs, logger
 from stackwatch.model.job import FolderState
@@ -122,10 +123,16 @@ class Service:
         self._answers = Answers(
             ledger, history, self._watching, self._conversions, clock, self._stop
         )
-        self._control = ControlServer(settings.daemon.state_dir, self._ask)
+        state_dir = settings.daemon.state_dir
+        self._claims = Claims(ledger.identity(), state_dir, clock, self._inbox.put)
+        self._conversions.recovery.may_use = self._claims.may_use
+        self._disposals = Disposals(
+            ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
+        )
+        self._control = ControlServer(state_dir, self._ask)
         self._started_s = self._beaten_s = clock.monotonic()
         self._surveyed_s = 0.0
-        self._is_ready = self._is_stopping = self._has_orphans = False
+        self._is_ready = self._is_stopping = False
         self._survey: Survey | None = None
         self._stopped_by = 0
         self._shown = self._refused = ""
@@ -161,7 +168,9 @@ class Service:
         if self._drain is not None:
             self._drain.begin(self._clock, self._history)
         self._watching.adopt(self._settings)
-        self._has_orphans = recover(self._settings, self._ledger, self._history)
+        self._claims.adopt(self._settings.folder)
+        self._disposals.begin()
+        self._conversions.recovery.begin(folder.target for folder in self._settings.folder)
         self._control.start()
 
     def _conclude(self) -> int:
@@ -177,7 +186,9 @@ class Service:
         """Leave no child, no thread and no socket behind."""
         self._conversions.kill()
         self._comparisons.kill()
+        self._disposals.kill()
         self._watching.close()
+        self._conversions.errands.close()
         self._control.close()
         deadline_s = self._clock.monotonic() + SCAN_END_S
         while not self._is_alone:
@@ -185,20 +196,26 @@ class Service:
             try:
                 message = self._inbox.get(timeout=max(0.01, left_s))
             except queue.Empty:
-                return  # a scan process that hangs in the kernel ends with its share
+                break  # a scan process that hangs in the kernel ends with its share
             self._bury(message)
+        self._claims.close()  # nobody of ours writes to a target any more
 
     @property
     def _is_alone(self) -> bool:
         """Whether no child is left."""
         is_working = self._conversions.running or self._comparisons.is_busy
-        return self._watching.is_closed and not is_working
+        has_errands = self._conversions.errands.has_children or self._disposals.is_busy
+        return self._watching.is_closed and not is_working and not has_errands
 
     def _bury(self, message: Message) -> None:
         """Take the end of a child, and nothing else."""
         match message:
             case ScanSaid():
                 self._watching.discard(message)
+            case DisposalSaid():
+                self._disposals.discard(message)
+            case ErrandSaid():
+                self._conversions.errands.take(message)
             case WorkerEnded(worker) if worker.order.task == "digest":
                 self._comparisons.discard(worker)
             case WorkerEnded(worker):
@@ -215,11 +232,13 @@ class Service:
         try:
             self._take_messages()
             self._tick()
+        except LedgerUnwritableError as error:
+            self._conversions.guard.note(error)
         except StackwatchError:
             raise
         except Exception as error:  # noqa: BLE001 - one message must not end all conversions
             self._mistakes.note("", error)
-            self._has_orphans = True  # a job may have fallen out of our hands
+            self._conversions.recovery.again()  # a job may have fallen out of our hands
 
     def _take_messages(self) -> None:
         """Sleep until something happens or is due; then take all that has happened."""
@@ -236,29 +255,35 @@ class Service:
         match message:
             case ScanSaid():
                 self._watching.take(message)
+            case DisposalSaid():
+                self._disposals.take(message)
+            case ErrandSaid():
+                self._conversions.errands.take(message)
             case FactReported(worker) | WorkerEnded(worker):
                 river = self._comparisons if worker.order.task == "digest" else self._conversions
                 river.take(message)
+                self._disposals.poke()
             case Asked():
                 self._answer(message)
             case Signalled(number):
                 self._take_signal(number)
             case SettingsLoaded():
                 self._take_settings(message)
-            case Hinted():
-                return  # `tick` takes the hints
+            case Hinted() | ClaimTold():
+                return  # `tick` takes the hints and the claims
 
     def _tick(self) -> None:
         now_s = self._clock.monotonic()
         self._watching.tick()
+        self._watching.refuse(self._claims.refusal)
         self._conversions.tick()
+        self._disposals.tick()
         if not self._is_stopping:
             self._comparisons.tick()
         if now_s - self._beaten_s >= BEAT_INTERVAL_S:
             self._beaten_s = now_s
-            self._ledger.beat()
-        if self._has_orphans:
-            self._recover_orphans()
+            if not self._conversions.guard.is_degraded:
+                self._ledger.beat()
         if (late := self._reload.expired()) is not None:
             self._take_settings(late)
         if self._drain is not None and not self._is_stopping:
@@ -284,11 +309,6 @@ class Service:
         if drain.is_over(survey, now_s):
             self._survey = survey
             self._stop("all that can be done is done")
-
-    def _recover_orphans(self) -> None:
-        """Take up the jobs of a dead daemon's workers that took their time to die."""
-        ours = {running.job.job_id for running in self._conversions.running} | {NO_JOB}
-        self._has_orphans = recover(self._settings, self._ledger, self._history, ours)
 
     def _show_status(self) -> None:
         """Keep the line in `systemctl status` true."""
@@ -327,6 +347,7 @@ class Service:
             self._notifier.stopping(status)
             self._conversions.stop()
             self._comparisons.kill()
+            self._disposals.kill()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         """Let the main thread answer. Called from callers' threads."""
@@ -376,6 +397,9 @@ class Service:
             configure_logs(sys.stdout, logs.format, logs.level, logs.file)
         self._settings = self._conversions.settings = swap.settings
         self._watching.adopt(swap.settings)
+        self._claims.adopt(swap.settings.folder)
+        self._disposals.reconsider()
+        self._conversions.recovery.begin(folder.target for folder in swap.settings.folder)
         self._refused = ""
         self._notifier.ready("settings reloaded")
         record = swap.as_record()

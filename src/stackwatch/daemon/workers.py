@@ -151,7 +151,10 @@ class Worker:
 
     def outcome(self) -> Outcome:
         """Bury the worker and return what came of its attempt."""
-        child_exit = self._child.reap()
+        return self.give_up(self._child.reap())
+
+    def give_up(self, child_exit: ChildExit) -> Outcome:
+        """Return what came of the attempt so far, without burying a worker that does not end."""
         word = self._last_word or {}
         match word.get("kind"):
             case "result":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from stackwatch.clock import Clock
-from stackwatch.errors import IllegalTransitionError, LedgerError
+from stackwatch.errors import IllegalTransitionError, LedgerError, LedgerUnwritableError
 from stackwatch.ledger.columns import dump_json
 from stackwatch.ledger.statements import load_statements
 from stackwatch.model.acquisition import show_path
@@ -67,6 +67,8 @@ class Book:
 
         Raises
         ------
+        LedgerUnwritableError
+            The disk takes no writes: full, read-only, an error. The caller tries again later.
         LedgerError
             SQLite refused; nothing was recorded. The caller must not act as if it were.
         """
@@ -94,7 +96,10 @@ class Book:
 
     def _refused(self, error: sqlite3.Error) -> LedgerError:
         hint = "Check the disk of `state_dir`: room, permissions, health."
-        return LedgerError(
+        # what a constraint or a damaged file refuses is refused again, however often one tries
+        passes = isinstance(error, sqlite3.OperationalError)
+        kind = LedgerUnwritableError if passes else LedgerError
+        return kind(
             f"The ledger “{show_path(self._path)}” refused a change: {error}. Nothing was "
             f"recorded. {hint}",
             hint=hint,

@@ -22,8 +22,8 @@ class RetryPolicy:
         Wait after the first failure, and the longest wait.
     factor : float
         Each further wait is this much longer.
-    recheck_s : float
-        How often a condition (room on the disk) is looked at again.
+    recheck_s, recheck_cap_s : float
+        How soon a condition (room on the disk) is looked at again: at first, and at the latest.
     """
 
     max_attempts: int = 5
@@ -31,6 +31,7 @@ class RetryPolicy:
     cap_s: float = 3600.0
     factor: float = 4.0
     recheck_s: float = 30.0
+    recheck_cap_s: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ class Park:
 NextStep = RetryAfter | WaitFor | Park
 
 
-def plan_next(error: StackwatchError, failures: int, policy: RetryPolicy | None = None) -> NextStep:
+def plan_next(
+    error: StackwatchError, failures: int, policy: RetryPolicy | None = None, waits: int = 0
+) -> NextStep:
     """Decide what follows a failed attempt.
 
     Parameters
@@ -69,6 +72,9 @@ def plan_next(error: StackwatchError, failures: int, policy: RetryPolicy | None 
         stopped on request or waited for a condition do not count.
     policy : RetryPolicy or None
         None takes the defaults.
+    waits : int
+        Attempts before this one that waited in vain, in a row: a quota that no figure shows would
+        be written full every half minute.
 
     Returns
     -------
@@ -87,7 +93,7 @@ def plan_next(error: StackwatchError, failures: int, policy: RetryPolicy | None 
         case Disposition.PARK:
             return Park("needs a human")
         case Disposition.WAIT:
-            return WaitFor(policy.recheck_s)
+            return WaitFor(min(policy.recheck_s * 2 ** min(waits, 16), policy.recheck_cap_s))
         case Disposition.RETRY:
             allowed = min(policy.max_attempts, error.max_attempts or policy.max_attempts)
             if failures >= allowed:
