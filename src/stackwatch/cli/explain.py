@@ -16,7 +16,26 @@ if TYPE_CHECKING:
     from stackwatch.ledger.records import AcquisitionRecord, FolderRecord, Job
 
 _ALL = 1_000_000
-WATCH_KEYS = ("phase", "quiet_s", "quiet_gap_s", "next_look_s", "vetoes")
+WATCH_KEYS = (
+    "phase",
+    "quiet_s",
+    "quiet_gap_s",
+    "ready_s",
+    "next_look_s",
+    "vetoes",
+    "veto_kinds",
+    "awaited",
+    "unseen",
+    "is_accepted",
+)
+_ARRIVING = (AcquisitionState.SETTLING, AcquisitionState.INCOMPLETE)
+_WITH_ERROR = (
+    AcquisitionState.INCOMPLETE,
+    AcquisitionState.WAITING,
+    AcquisitionState.PARKED,
+    AcquisitionState.IGNORED,
+)
+"""States whose reason is the error that led to them."""
 _REASONS = {
     AcquisitionState.SETTLING: "it is still changing, or has not been quiet for the quiet gap yet. "
     "It is queued by itself when the gap has passed.",
@@ -49,8 +68,9 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
     from stackwatch.ledger.reader import LedgerReader
 
     with LedgerReader.open(state_dir) as reader:
-        found = _find(reader, what)
+        found = find_acquisition(reader, what)
         live = _ask_watcher(reader, state_dir, found)
+        not_ready = _list_reasons(found, live)
         jobs = [
             job
             for job in reader.list_jobs(folder=found.folder, limit=_ALL)
@@ -61,7 +81,8 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
         return {
             "status": "ok",
             "acquisition": found.as_record(),
-            "because": _reason(found, newest) + _describe_quiet(found, live),
+            "because": _reason(found, newest) + _describe_wait(found, live, not_ready),
+            "not_ready": not_ready,
             "watch": live,
             "job": newest.as_record() if newest is not None else None,
             "events": [event.as_record() for event in history],
@@ -81,17 +102,53 @@ def _ask_watcher(
     return {key: answer.get(key) for key in WATCH_KEYS}
 
 
-def _describe_quiet(acquisition: "AcquisitionRecord", live: dict[str, Any] | None) -> str:
-    if live is None or acquisition.state is not AcquisitionState.SETTLING:
+def _list_reasons(acquisition: "AcquisitionRecord", live: dict[str, Any] | None) -> list[str]:
+    """Return what speaks against its being complete: now, or when it was last recorded."""
+    if acquisition.state not in _ARRIVING:
+        return []
+    if live is not None:
+        return list(live["vetoes"] or ())
+    values = (acquisition.error or {}).get("values", {})
+    return [str(reason) for reason in values.get("vetoes", ())]
+
+
+def _describe_wait(
+    acquisition: "AcquisitionRecord", live: dict[str, Any] | None, not_ready: list[str]
+) -> str:
+    """Return what an arriving acquisition waits for."""
+    if acquisition.state not in _ARRIVING or acquisition.vanished_at_us is not None:
         return ""
-    vetoes = f" Held back by: {', '.join(live['vetoes'])}." if live["vetoes"] else ""
-    return (
-        f" Quiet for {live['quiet_s']:.0f} of {live['quiet_gap_s']:g} s; looked at again in "
-        f"{live['next_look_s']:.0f} s.{vetoes}"
-    )
+    said = []
+    if not_ready and (live is not None or acquisition.state is AcquisitionState.SETTLING):
+        recorded = "" if live is not None else " (when it was last recorded)"
+        said.append(f"Not ready because: {'; '.join(not_ready)}{recorded}.")
+    if live is not None:
+        said.append(_describe_quiet(live))
+        if live["awaited"]:
+            said.append(f"Waited for: {', '.join(live['awaited'])}.")
+        if live["unseen"]:
+            said.append(f"Cannot be seen: {', '.join(live['unseen'])}.")
+        if live["is_accepted"]:
+            said.append("A person has accepted it as it is.")
+    return "".join(f" {sentence}" for sentence in said)
 
 
-def _find(reader: "LedgerReader", what: str) -> "AcquisitionRecord":
+def _describe_quiet(live: dict[str, Any]) -> str:
+    looked = f"looked at again in {live['next_look_s']:.0f} s."
+    if live["ready_s"] is None:
+        return f"When that is over, {live['quiet_gap_s']:g} s of quiet are waited for; {looked}"
+    whole_s = live["quiet_s"] + live["ready_s"]
+    return f"Quiet for {live['quiet_s']:.0f} of {whole_s:g} s; {looked}"
+
+
+def find_acquisition(reader: "LedgerReader", what: str) -> "AcquisitionRecord":
+    """Return the acquisition that a job's number, a path or a name means.
+
+    Raises
+    ------
+    UsageError
+        Nothing of that name was seen; the caller shows it.
+    """
     acquisitions = reader.list_acquisitions(limit=_ALL)
     if what.isdigit():
         details = reader.show_job(JobId(int(what)))
@@ -124,7 +181,7 @@ def _reason(acquisition: "AcquisitionRecord", job: "Job | None") -> str:
         return f"it has not been there since {format_time(acquisition.vanished_at_us)}."
     reason = _REASONS[acquisition.state]
     error = acquisition.error or (job.error if job is not None else None)
-    if acquisition.state not in {AcquisitionState.WAITING, AcquisitionState.PARKED} or not error:
+    if acquisition.state not in _WITH_ERROR or not error:
         return reason
     message = str(error.get("message", ""))
     if acquisition.state is AcquisitionState.WAITING and job is not None:

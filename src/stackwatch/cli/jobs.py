@@ -1,4 +1,4 @@
-"""`stackwatch jobs`: list, show, retry and explain conversions."""
+"""`stackwatch jobs`: list, show, retry, explain, accept and forget."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.decide import accept, forget
 from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
@@ -17,7 +18,9 @@ JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="The job's numbe
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="List, show, retry and explain jobs."
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        help="List, show, retry and explain jobs; accept or forget acquisitions.",
     )
     group.command("list", epilog="Example: stackwatch jobs list --state parked")(
         answering(list_jobs)
@@ -26,6 +29,12 @@ def register(app: typer.Typer) -> None:
     group.command("retry", epilog="Example: stackwatch jobs retry 118")(answering(retry))
     group.command("explain", epilog="Example: stackwatch jobs explain /drop/em2/run_041")(
         answering(explain)
+    )
+    group.command("accept", epilog="Example: stackwatch jobs accept /drop/em2/run_041")(
+        answering(accept)
+    )
+    group.command("forget", epilog="Example: stackwatch jobs forget /drop/em2/run_041")(
+        answering(forget)
     )
     app.add_typer(group, name="jobs")
 

@@ -40,7 +40,8 @@ def request(
     state_dir : Path
     command : dict
         `{"command": "status"}`; `{"command": "retry", "job": 12}`;
-        `{"command": "rescan", "folder": "em2"}`; `{"command": "explain", "path": "/drop/x"}`;
+        `{"command": "rescan", "folder": "em2"}`; `{"command": "explain", "path": "/drop/x"}`,
+        and so `accept` and `forget`;
         `{"command": "reload"}`; `{"command": "stop"}`.
     timeout_s : float
         How long the answer may take.

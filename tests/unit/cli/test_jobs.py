@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from stackwatch.cli.explain import explain_acquisition
+from stackwatch.daemon.verdicts import why_incomplete, why_settling
 from stackwatch.errors import ExitCode, UsageError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.ledger.lock import StateLock
+from stackwatch.model.facts import Veto, VetoKind
+from stackwatch.settings import FolderSettings
 
-from .conftest import History
+from .conftest import History, sighting
 
 JOB_KEYS = {
     "job_id", "acquisition_id", "folder", "acquisition", "name", "generation", "files",
@@ -218,7 +221,9 @@ def test_explain_document(history: History):
     """`jobs explain` has the acquisition, the reason, the job and the history."""
     document = history.answer("jobs", "explain", "run_2")
 
-    assert {"status", "acquisition", "because", "watch", "job", "events"} == keys(document)
+    assert {
+        "status", "acquisition", "because", "not_ready", "watch", "job", "events",
+    } == keys(document)  # fmt: skip
     assert ACQUISITION_KEYS == keys(document["acquisition"])
     assert JOB_KEYS == keys(document["job"])
     assert all(keys(event) == EVENT_KEYS for event in document["events"])
@@ -232,7 +237,9 @@ def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: 
         "status": {"converting": [{"job_id": 2, "progress": progress}]},
         "explain": {
             "acquisition": "run_9", "phase": "settling", "quiet_s": 12.3, "quiet_gap_s": 60.0,
-            "next_look_s": 4.5, "vetoes": ["open"], "folder": "em1",
+            "ready_s": 47.7, "next_look_s": 4.5, "vetoes": ["“a.tif” is empty"],
+            "veto_kinds": ["empty_file"], "awaited": ["1200 files"], "unseen": ["files of others"],
+            "is_accepted": False, "folder": "em1",
         },
     }  # fmt: skip
     asked = []
@@ -250,8 +257,15 @@ def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: 
         explained = history.answer("jobs", "explain", "run_9")
 
     assert status["converting"][0]["progress"]["done"] == 7
-    assert {"phase", "quiet_s", "quiet_gap_s", "next_look_s", "vetoes"} == keys(explained["watch"])
-    assert "Quiet for 12 of 60 s; looked at again in 4 s." in explained["because"]
+    assert {
+        "phase", "quiet_s", "quiet_gap_s", "ready_s", "next_look_s", "vetoes", "veto_kinds",
+        "awaited", "unseen", "is_accepted",
+    } == keys(explained["watch"])  # fmt: skip
+    assert ["“a.tif” is empty"] == explained["not_ready"]
+    assert (
+        "Not ready because: “a.tif” is empty. Quiet for 12 of 60 s; looked at again in 4 s. "
+        "Waited for: 1200 files. Cannot be seen: files of others."
+    ) in explained["because"]
     assert asked[-1] == {"command": "explain", "path": str(history.drop / "run_9")}
 
 
@@ -294,3 +308,83 @@ def test_explain_gives_the_reason(history: History, what: str, phrase: str):
     """Each state is told with its reason, in the words of the error where there is one."""
     assert phrase in history.answer("jobs", "explain", what)["because"]
     assert phrase in history.run("jobs", "explain", what).stdout
+
+
+def hold_back(history: History, state: str) -> None:
+    """Record why run_9 is not ready, as the daemon does."""
+    veto = Veto(VetoKind.MARKER, "the marker `*.done` is not there")
+    folder = FolderSettings(name="em1", path=history.drop, target=history.drop / "out")
+    with Ledger.open(history.state_dir) as ledger:
+        if state == "incomplete":
+            error = why_incomplete(folder, sighting("run_9"), (veto,))
+            ledger.folders.record_incomplete("em1", sighting("run_9"), error)
+        else:
+            held = why_settling(folder, sighting("run_9"), (veto,))
+            ledger.folders.hold_back("em1", sighting("run_9"), held)
+
+
+@pytest.mark.parametrize("state", ["settling", "incomplete"])
+def test_explain_without_a_daemon_tells_what_was_recorded(history: History, state: str):
+    """What held it back is known from the ledger, and said to be so."""
+    hold_back(history, state)
+    document = history.answer("jobs", "explain", "run_9")
+
+    assert ["the marker `*.done` is not there"] == document["not_ready"]
+    assert "the marker `*.done` is not there" in document["because"]
+    assert document["watch"] is None
+    assert ("when it was last recorded" in document["because"]) == (state == "settling")
+
+
+def test_accept_without_a_daemon(history: History):
+    """The ledger notes what was last seen as accepted; the next daemon goes by it."""
+    document = history.answer("jobs", "accept", "run_9")
+
+    assert {
+        "status": "accepted", "folder": "em1", "acquisition": "run_9", "daemon": False,
+    } == document  # fmt: skip
+    again = history.run("jobs", "accept", str(history.drop / "run_9"))
+    assert "as it was last recorded; no daemon runs" in again.stdout
+    with Ledger.open(history.state_dir) as ledger:
+        assert ledger.folders.facts("em1")["run_9"].accepted_mark == "mark"
+
+
+def test_accept_of_what_is_not_arriving(history: History):
+    """What is parked or published is not accepted: the command says what it is."""
+    result = history.run("jobs", "accept", "run_1")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "is published" in result.stderr
+
+
+def test_forget_without_a_daemon(history: History):
+    """Open jobs end with the reason, the acquisition is ignored, `retry` takes it up again."""
+    document = history.answer("jobs", "forget", "run_2")
+
+    assert {
+        "status": "ignored", "folder": "em1", "acquisition": "run_2", "ended_jobs": 1,
+        "daemon": False,
+    } == document  # fmt: skip
+    explained = history.answer("jobs", "explain", "run_2")
+    assert "forgotten on request" in explained["because"]
+    assert ("ignored", "failed") == (explained["acquisition"]["state"], explained["job"]["state"])
+    history.answer("jobs", "retry", "2")
+    assert history.answer("jobs", "explain", "run_2")["acquisition"]["state"] == "queued"
+    assert "1 open job(s) ended" in history.run("jobs", "forget", "run_2").stdout
+
+
+@pytest.mark.parametrize("command", ["accept", "forget"])
+def test_deciding_asks_a_running_daemon(
+    history: History, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    """The daemon is told the path, and its refusals are shown."""
+    asked = []
+
+    def request(state_dir: Path, order: dict[str, Any]) -> dict[str, Any]:
+        asked.append(order)
+        return {"status": "done", "ended_jobs": 0}
+
+    monkeypatch.setattr("stackwatch.daemon.control.request", request)
+    document = history.answer("jobs", command, "img")
+
+    assert [{"command": command, "path": str(history.drop / "img_#.tif")}] == asked
+    assert document["daemon"]

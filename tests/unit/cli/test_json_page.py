@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from stackwatch.cli.answers import error_record
+from stackwatch.cli.explain import WATCH_KEYS
 from stackwatch.errors import UsageError
 from stackwatch.logs import Event
+from stackwatch.model.facts import VetoKind
 from stackwatch.model.geometry import MAG_1, BoundingBox, VoxelSize
 from stackwatch.model.result import ConvertResult, DatasetResult, LayerResult
 from stackwatch.model.voxels import Category, VoxelType
@@ -38,6 +40,8 @@ def section(heading: str) -> str:
         ("`jobs show`", ["jobs", "show", "1"]),
         ("`jobs explain`", ["jobs", "explain", "run_2"]),
         ("`jobs retry`", ["jobs", "retry", "2"]),
+        ("`jobs accept`", ["jobs", "accept", "run_9"]),
+        ("`jobs forget`", ["jobs", "forget", "run_2"]),
         ("`config check`", ["config", "check"]),
         ("`config show`", ["config", "show"]),
     ],
@@ -55,6 +59,14 @@ def test_every_key_of_a_job_is_explained(history: History):
     assert set(history.answer("jobs", "list")["jobs"][0]) <= named(section("`jobs list`"))
     assert set(folder) | set(status["daemon"]) <= named(section("`status`"))
     assert set(status["parked"][0]) <= named(section("`jobs explain`")) | {"job_id"}
+
+
+def test_every_key_of_a_wait_is_explained():
+    """What a running daemon tells of an acquisition that waits is explained, with every veto."""
+    page = named(section("`jobs explain`"))
+
+    assert set(WATCH_KEYS) <= page
+    assert set(VetoKind) <= page
 
 
 def test_every_key_of_a_result_is_explained():
