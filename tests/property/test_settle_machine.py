@@ -134,9 +134,9 @@ class World:
             self.elsewhere[key] = self.files.pop(key)
 
     def move_in(self, key: str) -> None:
-        """Move it back: a rename leaves all times as they were."""
+        """Move it back: a rename leaves all times as they were, and nobody writes elsewhere."""
         if key in self.elsewhere and key not in self.files:
-            self.files[key] = replace(self.elsewhere.pop(key), since_s=self.now_s)
+            self.files[key] = self.elsewhere.pop(key)
 
     def scan(self, keys: frozenset[str] | None = None) -> tuple[Action, ...]:
         """Scan, reconcile and carry out; return the actions."""

@@ -8,13 +8,14 @@ from stackwatch.daemon.scanner import ScanOrder
 from stackwatch.model.facts import AcquisitionFact
 from stackwatch.model.job import FolderState
 from stackwatch.settings import FolderSettings
-from stackwatch.watch.agenda import AgendaOptions, Look, plan_look
+from stackwatch.watch.agenda import MAX_NAMES, AgendaOptions, Look, NameHint, plan_look
 from stackwatch.watch.mounts import MountIdentity
 from stackwatch.watch.observed import LookBook
 from stackwatch.watch.probe import ReadinessOptions
 from stackwatch.watch.reconcile import Action, FolderView, ReconcileOptions, reconcile
 from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions
 from stackwatch.watch.settle import SettleOptions
+from stackwatch.watch.silence import Announcements
 
 
 class WatchedFolder:
@@ -40,7 +41,10 @@ class WatchedFolder:
         self.is_degraded = settings.watch == "poll"
         self.is_hinted = False
         self.refusal = ""
+        self.announcements = Announcements()
         self.looks = LookBook()
+        self._hint: NameHint | None = None
+        self._look_seconds = 0.0
         self._draw = chance
         self._chance = chance()
 
@@ -90,13 +94,35 @@ class WatchedFolder:
     def next_look(self) -> Look:
         """Return when to look at the folder, and at what."""
         agenda = AgendaOptions(scan_interval_s=self.settings.scan_interval_s)
-        return plan_look(self.view, agenda, is_hinted=self.is_hinted, chance=self._chance)
+        return plan_look(
+            self.view, agenda, is_hinted=self.is_hinted, chance=self._chance, hint=self._hint
+        )
 
-    def order_scan(self, keys: frozenset[str] | None, ticket: int = 0) -> ScanOrder:
+    def note_hint(self, names: frozenset[str] | None, now_s: float) -> None:
+        """Take a hint: names of what changed, or None for anything.
+
+        A name above the acquisitions, and many names, mean anything too.
+        """
+        self.announcements.note(names)
+        if names is None or any(
+            name.count("/") + 1 < self.settings.acquisition_depth for name in names
+        ):
+            self.is_hinted = True
+            return
+        hint = self._hint or NameHint(frozenset(), now_s, now_s, self._look_seconds)
+        self._hint = hint.joined(names, now_s)
+        if len(self._hint.names) > MAX_NAMES:
+            self.is_hinted, self._hint = True, None
+
+    def order_scan(
+        self, keys: frozenset[str] | None, ticket: int = 0, *, is_probing: bool = True
+    ) -> ScanOrder:
         """Return the order for a scan that begins now."""
         if keys is None:
             self.is_hinted = False
             self._chance = self._draw()
+        if keys is None or (self._hint is not None and keys >= self._hint.names):
+            self._hint = None
         return ScanOrder(
             self.name,
             self.settings.path,
@@ -104,6 +130,7 @@ class WatchedFolder:
             self.view.mount,
             keys,
             ticket,
+            is_probing,
         )
 
     def take_scan(
@@ -122,6 +149,8 @@ class WatchedFolder:
         now_s : float
             Monotonic seconds.
         """
+        if isinstance(found, FolderScan) and found.keys is not None:
+            self._look_seconds = found.seconds
         view, actions = reconcile(self.view, found, facts, now_s, self.reconcile_options)
         # a scan that failed was a look too: the next one comes after the interval, not at once
         self.view = replace(view, scanned_s=now_s)

@@ -9,7 +9,7 @@ from stackwatch.clock import Clock
 from stackwatch.daemon.folders import WatchedFolder
 from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.recorder import Recorder
-from stackwatch.daemon.scanner import ScanDone, Scanner, ScanSaid, find_mount
+from stackwatch.daemon.scanner import ScanDone, Scanner, ScanSaid
 from stackwatch.daemon.veils import Veils
 from stackwatch.errors import IllegalTransitionError, StackwatchError
 from stackwatch.ledger.ledger import Ledger
@@ -79,6 +79,7 @@ class Watching:
         self._scanner = Scanner(post, clock)
         self._folders: dict[str, WatchedFolder] = {}
         self._looks: dict[int, Callable[[Looked], None]] = {}
+        self._reported: dict[str, set[str]] = {}
         self._tickets = 0
         self._supervised_s = 0.0
 
@@ -103,8 +104,11 @@ class Watching:
         names = [folder.name for folder in settings.folder]
         for gone in set(self._folders) - set(names):
             self._hints.remove(gone)
+            self._scanner.forget(gone)
+            self._reported.pop(gone, None)
             del self._folders[gone]
         self._ledger.folders.keep_only(frozenset(names))
+        self._scanner.deadline_s = settings.daemon.scan_deadline_s
         for folder in settings.folder:
             self._adopt_folder(folder)
         self._folders = {name: self._folders[name] for name in names}
@@ -120,16 +124,23 @@ class Watching:
             known = self._folders[settings.name] = WatchedFolder(settings, identity)
         else:
             known.adopt(settings)
-        mounted = find_mount(settings.path)
-        fstype = mounted.fstype if mounted is not None else ""
-        health = self._hints.add(settings.name, settings.path, settings.watch, fstype)
+        health = self._hints.add(
+            settings.name,
+            settings.path,
+            settings.watch,
+            depth=settings.acquisition_depth,
+            is_writable=settings.writable,
+        )
         logger(folder=settings.name).info(Event.WATCH_STARTED, path=show_path(settings.path))
         self._note_health(known, health)
 
     def _note_health(self, folder: WatchedFolder, health: HintHealth) -> None:
-        folder.is_degraded = health.mode == "poll"
+        was_degraded, folder.is_degraded = folder.is_degraded, health.mode == "poll"
+        log = logger(folder=folder.name)
         if health.reason:
-            logger(folder=folder.name).warning(Event.WATCH_DEGRADED, reason=health.reason)
+            log.warning(Event.WATCH_DEGRADED, reason=health.reason)
+        elif was_degraded and not folder.is_degraded:
+            log.info(Event.WATCH_STARTED, path=show_path(folder.settings.path))
 
     # ------------------------------------------------------------ time
 
@@ -137,8 +148,8 @@ class Watching:
         """Do what is due: take hints, mend watches, give up on scans, order new ones."""
         now_s = self._clock.monotonic()
         self._wake.clear()
-        for name in self._hints.take():
-            self._folders[name].is_hinted = True
+        for name, dirt in self._hints.take().items():
+            self._folders[name].note_hint(dirt.names, now_s)
         if now_s - self._supervised_s >= SUPERVISE_INTERVAL_S:
             self._supervised_s = now_s
             for name, health in self._hints.supervise(now_s).items():
@@ -148,7 +159,7 @@ class Watching:
         for folder in self.folders:
             look = folder.next_look()
             if look.at_s <= now_s and not self._scanner.is_busy_with(folder.name):
-                self._scanner.order(folder.order_scan(look.keys))
+                self._scanner.order(folder.order_scan(look.keys, is_probing=look.is_probing))
 
     def next_due_s(self) -> float:
         """Return when `tick` has something to do, monotonic seconds."""
@@ -229,7 +240,7 @@ class Watching:
         before = folder.state
         done = replace(done, found=self.veils.found(folder.name, done.found))
         facts = self.veils.facts(folder.name, self._ledger.folders.facts(folder.name))
-        options = folder.reconcile_options
+        options, states = folder.reconcile_options, folder.view.states
         actions = folder.take_scan(done.found, facts, self._clock.monotonic())
         self._record_state(folder, before)
         if isinstance(done.found, FolderScan):
@@ -240,6 +251,9 @@ class Watching:
                 )
         if isinstance(done.found, FolderScan) and done.order.keys is None:
             self._record_scan(folder.name, done.found)
+            silent = folder.announcements.judge(states, done.found)
+            self._hints.note_scan(folder.name, done.found.directories, silent)
+            self._report_refusals(folder, done.found)
         for action in actions:
             self._recorder.carry_out(folder, action, facts)
             if isinstance(action, RecordMoved):
@@ -262,6 +276,21 @@ class Watching:
         logger(folder=name).debug(
             Event.SCAN_FINISHED, files=found.files, seconds=round(found.seconds, 3)
         )
+
+    def _report_refusals(self, folder: WatchedFolder, found: FolderScan) -> None:
+        """Log what is refused outside of acquisitions, once: no command would ever show it."""
+        depth = folder.settings.acquisition_depth
+        refusals = {
+            refusal.path: refusal.reason
+            for refusal in found.refusals
+            if refusal.path.count("/") < depth
+        }
+        known = self._reported.get(folder.name, set())
+        for path in sorted(refusals.keys() - known):
+            logger(folder=folder.name).warning(
+                Event.ENTRY_REFUSED, path=show_path(path), reason=refusals[path]
+            )
+        self._reported[folder.name] = {*refusals}
 
     # ------------------------------------------------------------ the end
 

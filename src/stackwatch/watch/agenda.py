@@ -1,15 +1,18 @@
 """Plan when a drop folder is looked at next: pure, the clock and the chance passed in."""
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from stackwatch.watch.reconcile import FolderView
 
 _COST_FACTOR: Final = 10
 """A scan may take a tenth of the time at most, however large the folder grows."""
 
-_TOGETHER_S: Final = 1.0
+_TOGETHER_S: Final = 0.25
 """Acquisitions that fall due within this time wait for the last of them and share one scan."""
+
+MAX_NAMES: Final = 64
+"""More names than this are "everything"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,38 @@ class AgendaOptions:
     hint_delay_s : float
         Shortest time between a scan and one that a hint brings forward: a thousand events of one
         copy are one scan.
+    names_delay_s, names_ceiling_s : float
+        Acquisitions named by events are looked at when their events pause so long, and after the
+        ceiling if they never do.
     """
 
     scan_interval_s: float = 60.0
     hint_delay_s: float = 1.0
+    names_delay_s: float = 0.5
+    names_ceiling_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class NameHint:
+    """Acquisitions that events have named since they were last looked at.
+
+    Attributes
+    ----------
+    names : frozenset of str
+    first_s, last_s : float
+        Monotonic seconds of the first and the last event.
+    look_seconds : float
+        What the last look at some of them took.
+    """
+
+    names: frozenset[str]
+    first_s: float
+    last_s: float
+    look_seconds: float = 0.0
+
+    def joined(self, names: frozenset[str], now_s: float) -> Self:
+        """Return the hint with more names."""
+        return replace(self, names=self.names | names, last_s=now_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +71,23 @@ class Look:
         Monotonic seconds; may lie in the past, which means now.
     keys : frozenset of str or None
         What to look at; None for everything. Hand it to `scan_folder`.
+    is_probing : bool
+        Whether to look more closely than a listing does: only where something may settle.
     """
 
     at_s: float
     keys: frozenset[str] | None = None
+    is_probing: bool = True
 
 
-def plan_look(view: FolderView, options: AgendaOptions, *, is_hinted: bool, chance: float) -> Look:
+def plan_look(
+    view: FolderView,
+    options: AgendaOptions,
+    *,
+    is_hinted: bool,
+    chance: float,
+    hint: NameHint | None = None,
+) -> Look:
     """Return when to look next, and at what.
 
     Parameters
@@ -54,15 +95,17 @@ def plan_look(view: FolderView, options: AgendaOptions, *, is_hinted: bool, chan
     view : FolderView
     options : AgendaOptions
     is_hinted : bool
-        An event came since the last scan began.
+        Since the last scan began something came that may mean anything.
     chance : float
         From 0 to 1; keep it until the next scan of everything, so that the plan stays.
+    hint : NameHint or None
+        What events named since then.
 
     Returns
     -------
     Look
         The earliest of: everything after the scan interval, everything soon because of a hint,
-        and those settling acquisitions whose quiet gap ends.
+        the acquisitions that events named, and those settling whose quiet gap ends.
     """
     if view.scanned_s is None:
         return Look(0.0)
@@ -73,9 +116,24 @@ def plan_look(view: FolderView, options: AgendaOptions, *, is_hinted: bool, chan
     if is_hinted:
         interval_s = min(interval_s, max(options.hint_delay_s, least_s))
     full = Look(view.full_scan_s + interval_s)
+    looks = [full, *_look_at_due(view), *_look_at_named(view, options, hint)]
+    return min(looks, key=lambda look: (look.at_s, look.keys is not None))
+
+
+def _look_at_due(view: FolderView) -> list[Look]:
+    """Return the look at those whose gap ends first."""
     dues = [state.due_s for state in view.states.values() if state.due_s is not None]
-    first_s = min(dues, default=full.at_s)
-    if first_s >= full.at_s:
-        return full
+    if not dues:
+        return []
+    first_s = min(dues)
     at_s = max(due_s for due_s in dues if due_s <= first_s + _TOGETHER_S)
-    return Look(at_s, view.due_keys(at_s))
+    return [Look(at_s, view.due_keys(at_s))]
+
+
+def _look_at_named(view: FolderView, options: AgendaOptions, hint: NameHint | None) -> list[Look]:
+    """Return the look at what events named: when they pause, and rarely while they do not."""
+    if hint is None or view.scanned_s is None:
+        return []
+    pause_s = min(hint.last_s + options.names_delay_s, hint.first_s + options.names_ceiling_s)
+    at_s = max(pause_s, view.scanned_s + hint.look_seconds * _COST_FACTOR)
+    return [Look(at_s, hint.names, is_probing=False)]

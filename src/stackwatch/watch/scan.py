@@ -122,7 +122,8 @@ def scan_folder(
         folder whose files were deleted.
     keys : frozenset of str or None
         Acquisitions to look at; None for all. Looking at a few costs a listing of these, and of
-        the folder that holds them if they are loose files.
+        the folder that holds them if they are loose files. The path of a loose file stands for
+        the group it belongs to as well.
     is_probing : bool
         Whether to look for what a listing does not show: only then can one of them settle.
 

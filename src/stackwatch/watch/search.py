@@ -207,7 +207,7 @@ class Search:
             key, stem = join(path, group.key), join(path, group.stem)
             beside = sidecars_beside(sidecars, group.stem)
             orphans -= {*beside}
-            if self._is_wanted(key):
+            if self._is_wanted(key, *(join(path, name) for name in group.members)):
                 members = (*group.members, *beside)
                 part = _pick(facts, unseen, members, base)
                 part.temporary = sorted(
@@ -234,8 +234,9 @@ class Search:
         for name in sorted(orphans):
             self.outside.refuse(join(path, name), "a sidecar, but nothing lies beside it")
 
-    def _is_wanted(self, key: str) -> bool:
-        return self._keys is None or key in self._keys
+    def _is_wanted(self, *names: str) -> bool:
+        """Tell whether an acquisition is looked for, by its key or by the name of a file of it."""
+        return self._keys is None or any(name in self._keys for name in names)
 
     def _add(
         self,

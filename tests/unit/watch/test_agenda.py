@@ -2,7 +2,7 @@
 
 import pytest
 
-from stackwatch.watch.agenda import AgendaOptions, Look, plan_look
+from stackwatch.watch.agenda import AgendaOptions, Look, NameHint, plan_look
 from stackwatch.watch.reconcile import FolderView
 from stackwatch.watch.settle import Phase, SettleState
 
@@ -54,10 +54,10 @@ def test_plan_look_settling():
 
 
 def test_plan_look_settling_together():
-    """Those that fall due within a second share a scan, when the last of them is due."""
-    looks = view(("a", 1040), ("b", 1040.8), ("c", 1041.5))
+    """Those that fall due within a moment share a scan, when the last of them is due."""
+    looks = view(("a", 1040), ("b", 1040.2), ("c", 1040.5))
 
-    assert Look(1040.8, frozenset({"a", "b"})) == plan_look(
+    assert Look(1040.2, frozenset({"a", "b"})) == plan_look(
         looks, OPTIONS, is_hinted=False, chance=0.5
     )
 
@@ -79,3 +79,34 @@ def test_plan_look_never_available():
     away = FolderView(unavailable="away", scanned_s=5)
 
     assert Look(105) == plan_look(away, OPTIONS, is_hinted=False, chance=0.5)
+
+
+@pytest.mark.parametrize(
+    ("hint", "at_s"),
+    [
+        (NameHint(frozenset({"a"}), 1010, 1010), 1010.5),
+        (NameHint(frozenset({"a"}), 1010, 1013), 1013.5),
+        (NameHint(frozenset({"a"}), 1010, 1030), 1015),
+        (NameHint(frozenset({"a"}), 1001, 1001, look_seconds=2), 1020),
+    ],
+)
+def test_plan_look_named(hint, at_s):
+    """What events named is looked at, alone and not closely, when they pause or after a while."""
+    look = plan_look(view(), OPTIONS, is_hinted=False, chance=0.5, hint=hint)
+
+    assert Look(at_s, frozenset({"a"}), is_probing=False) == look
+
+
+def test_plan_look_named_or_all():
+    """I7: names do not keep the scan of everything away."""
+    hint = NameHint(frozenset({"a"}), 1099.8, 1099.8)
+
+    assert Look(1100) == plan_look(view(), OPTIONS, is_hinted=False, chance=0.5, hint=hint)
+    assert Look(1002) == plan_look(view(), OPTIONS, is_hinted=True, chance=0.5, hint=hint)
+
+
+def test_name_hint_grows():
+    """More names join; the first event stays the first."""
+    hint = NameHint(frozenset({"a"}), 10, 10).joined(frozenset({"b"}), 12)
+
+    assert NameHint(frozenset({"a", "b"}), 10, 12) == hint
