@@ -1,4 +1,4 @@
-"""Which voxel size is right, axis by axis: from the files, the settings, or the command line.
+"""Which voxel size is right, axis by axis: from files, sidecar, settings, or the command line.
 
 Pure. No axis is ever invented, but for the z of a single slice, which has no extent to measure.
 """
@@ -17,6 +17,7 @@ TOLERANCE: Final = 0.01
 """Sizes closer than this are rounded statements of one fact."""
 
 _AXES: Final = ("x", "y", "z")
+_FLAG: Final = "command line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ def resolve_voxel_size(
 ) -> ResolvedVoxelSize:
     """Decide on the voxel size of a dataset.
 
-    The command line wins over everything. Otherwise files win over settings, unless `prefer` says
-    `settings`; either completes what the other does not say.
+    The command line wins over everything. A sidecar takes the place of the settings. Otherwise
+    files win over these, unless `prefer` says `settings`; either completes what the other does not
+    say.
 
     Parameters
     ----------
@@ -76,14 +78,14 @@ def resolve_voxel_size(
     >>> resolve_voxel_size([stated], settings, depth=10).sources
     ('resolution tags', 'resolution tags', 'settings')
     """
-    word = "command line" if options.is_flag else "settings"
-    settings_win = options.is_flag or options.prefer == "settings"
     values: list[float | None] = []
     sources: list[str] = []
     warnings: list[str] = []
-    for axis, given in zip(_AXES, options.voxel_size_nm, strict=True):
+    for axis in _AXES:
         stated = _stated_for(axis, found)
-        if given is not None and (settings_win or not stated):
+        given, word = _given_for(axis, options)
+        is_first = word == _FLAG or options.prefer == "settings"
+        if given is not None and (is_first or not stated):
             warnings += _disagreements(axis, stated, given, word, chosen=word)
             values.append(given)
             sources.append(word)
@@ -106,6 +108,15 @@ def resolve_voxel_size(
     return ResolvedVoxelSize(
         VoxelSize(x, y, z), (sources[0], sources[1], sources[2]), tuple(warnings)
     )
+
+
+def _given_for(axis: str, options: VoxelSizeOptions) -> tuple[float | None, str]:
+    """Return what was given for an axis beside the files, and where."""
+    value: float | None = getattr(options.voxel_size_nm, axis)
+    if value is not None and options.is_flag:
+        return value, _FLAG
+    said: float | None = getattr(options.sidecar_nm, axis)
+    return (value, "settings") if said is None else (said, options.sidecar)
 
 
 def _stated_for(axis: str, found: Sequence[StatedSize]) -> list[tuple[str, float, str]]:
@@ -144,12 +155,12 @@ def _disagreements(
     axis: str, stated: list[tuple[str, float, str]], given: float, word: str, *, chosen: str
 ) -> list[str]:
     """Return one warning if files and settings differ on an axis."""
+    says = {"settings": "the settings say", _FLAG: f"the {_FLAG} says"}.get(word, f"“{word}” says")
     for path, value, source in stated:
         if not _is_close(value, given):
             return [
-                f"voxel size along {axis}: “{show_path(path)}” says {value:g} nm ({source}), the "
-                f"{word} {'say' if word == 'settings' else 'says'} {given:g} nm; taken from "
-                f"{chosen if chosen == word else f'“{chosen}”'}"
+                f"voxel size along {axis}: “{show_path(path)}” says {value:g} nm ({source}), "
+                f"{says} {given:g} nm; taken from {chosen if chosen == word else f'“{chosen}”'}"
             ]
     return []
 
@@ -164,11 +175,13 @@ def _missing(values: list[float | None], found: Sequence[StatedSize]) -> Missing
     what = "No voxel size" if len(axes) == 3 else f"No voxel size along {' and '.join(axes)}"
     where = f"“{show_path(found[0].path)}”" if found else "the files"
     more = f" and {len(found) - 1} more files" if len(found) > 1 else ""
+    hint = (
+        f"Add `voxel_size_nm = [{example}]` under the folder or to the acquisition's "
+        f"`stackwatch.toml`, or give `--voxel-size-nm {flag}`."
+    )
     return MissingMetadataError(
         f"{what} in {where}{more}, and none in the settings. Conversion would invent a scale, so "
-        f"the job is parked. Add `voxel_size_nm = [{example}]` under the folder, or give "
-        f"`--voxel-size-nm {flag}`.",
-        hint=f"Add `voxel_size_nm = [{example}]` under the folder, or give "
-        f"`--voxel-size-nm {flag}`.",
+        f"the job is parked. {hint}",
+        hint=hint,
         missing_axes=axes,
     )

@@ -1,5 +1,6 @@
 """Acquisitions: what lies in a drop folder, and how it is recognised again."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,22 @@ def show_path(path: str | Path) -> str:
     'bad\\xff.tif'
     """
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def fit_dataset_name(name: str) -> str:
+    """Return a name that WEBKNOSSOS takes for a dataset, and every disk for a directory.
+
+    Characters outside of `[A-Za-z0-9_.-]` become `_`; at least three, and no dot in front.
+
+    Examples
+    --------
+    >>> fit_dataset_name("run 041/tile.tif"), fit_dataset_name(".a")
+    ('run_041_tile.tif', '_a_')
+    """
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    if safe.startswith("."):
+        safe = "_" + safe[1:]
+    return safe.ljust(3, "_")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -70,7 +70,7 @@ class ConvertFlags:
     voxel_size_nm : sequence of 3 float or None
         x, y, z; None for an axis that the files state. Wins over the files.
     name : str
-        Name of the dataset; by default the target directory's.
+        Name of the dataset; by default the sidecar's, else the target directory's.
     layer_name : str
         Name of the only layer.
     category : "color" | "segmentation"
@@ -156,6 +156,7 @@ class ConvertFlags:
             ),
             resources=ResourceOptions(threads=self.threads, memory_gib=self.memory_gib),
             verify=_choice(self.verify),
+            are_flags=True,
         )
 
     def _layout_options(self) -> LayoutOptions:

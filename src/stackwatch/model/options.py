@@ -7,7 +7,11 @@ from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.voxels import Category
 
 Interpolation = Literal["default", "median", "mean", "mode", "nearest", "min", "max"]
-Codec = Literal["auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip"]
+Codec = Literal[
+    "auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip",
+    "lz4", "lz4hc", "lz4hc-9",
+]  # fmt: skip
+"""What chunks are compressed with; the last three are for WKW, which knows nothing else."""
 VerifyMode = Literal["sample", "full", "off"]
 StoreFormat = Literal["zarr3"]
 

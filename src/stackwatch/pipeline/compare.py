@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from stackwatch.model.acquisition import show_path
+from stackwatch.pipeline.changes import ensure_unchanged
 from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.pipeline.manifest import combine_digests
 from stackwatch.pipeline.opening import open_acquisition, plan_acquisition
+from stackwatch.pipeline.sidecars import digest_meaning
 from stackwatch.readers.book import SourceBook
 from stackwatch.stores.properties import MANIFEST_FILE
 from stackwatch.stores.publish import Staging
@@ -37,7 +39,7 @@ def digest_acquisition(request: ConvertRequest) -> str:
         with open_acquisition(
             request.source, request.members, request.options, staging.path
         ) as acquisition:
-            dataset = plan_acquisition(acquisition, request.options)
+            dataset = plan_acquisition(acquisition)
             names = sorted({name for stack in dataset.stacks for name in stack.files})
             known = _published_files(request.target)
             if known is not None and known != {show_path(name) for name in names}:
@@ -48,7 +50,8 @@ def digest_acquisition(request: ConvertRequest) -> str:
                     with book.borrowed(name, keep=False):
                         pass  # opened once, it is digested whole by `finish`
                 book.finish()
-                return combine_digests(book.file_digests())
+                ensure_unchanged(acquisition.place, acquisition.look)
+                return combine_digests(book.file_digests(), digest_meaning(acquisition.sidecar))
             finally:
                 book.close()
     finally:

@@ -15,12 +15,14 @@ from stackwatch import __version__, failpoints
 from stackwatch.engine.memory import keep_freed_memory
 from stackwatch.engine.stream import StreamControl
 from stackwatch.errors import MixedSlicesError
+from stackwatch.layout.sidecar import Sidecar
 from stackwatch.layout.uniform import explain_mixed
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import BoundingBox, Vec3
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, StackPlan
 from stackwatch.model.result import ConvertResult, DatasetResult, LayerResult, Progress
+from stackwatch.pipeline.changes import ensure_unchanged
 from stackwatch.pipeline.journal import Journal, PublishFact
 from stackwatch.pipeline.manifest import (
     check_manifest,
@@ -31,6 +33,7 @@ from stackwatch.pipeline.manifest import (
 )
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
 from stackwatch.pipeline.sampling import StagedStack, compare_with_source
+from stackwatch.pipeline.sidecars import digest_meaning
 from stackwatch.pipeline.stored import StoredMag
 from stackwatch.pipeline.streams import (
     StackJob,
@@ -163,7 +166,8 @@ class _Conversion:
 
     def run(self, acquisition: OpenAcquisition) -> ConvertResult:
         self._report("reading")
-        dataset = plan_acquisition(acquisition, self._options)
+        self._options = acquisition.options
+        dataset = plan_acquisition(acquisition)
         book = SourceBook(acquisition.files, acquisition.entries)
         try:
             return self._convert(acquisition, dataset, book)
@@ -204,7 +208,7 @@ class _Conversion:
         book.finish()
         digests = book.file_digests()
         layers = [self._describe(mags) for stack in written for mags in stack]
-        facts = self._facts(dataset, digests)
+        facts = self._facts(dataset, digests, acquisition.sidecar)
         with write_errors(self._staging):
             groups = [(layer.plan, layer.grids) for layer in layers]
             write_groups(self._root, groups, dataset.voxel_size_nm)
@@ -219,7 +223,7 @@ class _Conversion:
             check_manifest(self._root, manifest, reads_all=self._options.verify == "full")
             compared = self._compare(jobs, written, open_source)
         failpoints.reach("verify.done")
-        self._publish(facts["content_digest"])
+        self._publish(acquisition, facts["content_digest"])
         return self._result(dataset, layers, facts["content_digest"], compared)
 
     @property
@@ -251,15 +255,18 @@ class _Conversion:
         view = LayerView(mags.statistics.minimum, mags.statistics.maximum, shown)
         return WrittenLayer(mags.layer, tuple(mags.grids), view)
 
-    def _facts(self, dataset: DatasetPlan, digests: dict[str, str]) -> dict[str, Any]:
+    def _facts(
+        self, dataset: DatasetPlan, digests: dict[str, str], sidecar: Sidecar | None
+    ) -> dict[str, Any]:
         """Return what the manifest says beside its shards."""
         return {
             "stackwatch": __version__,
             "run_id": self._run_id,
-            "content_digest": combine_digests(digests),
+            "content_digest": combine_digests(digests, digest_meaning(sidecar)),
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "source": show_path(self._request.source),
             "members": [show_path(member) for member in self._request.members],
+            "sidecar": sidecar.file if sidecar is not None else None,
             "layout": dataset.layout,
             "voxel_size_nm": list(dataset.voxel_size_nm),
             "voxel_size_source": list(dataset.voxel_size_source),
@@ -290,11 +297,12 @@ class _Conversion:
             )
         return compared
 
-    def _publish(self, content_digest: str) -> None:
+    def _publish(self, acquisition: OpenAcquisition, content_digest: str) -> None:
         self._report("publishing")
         self._control.check()
         with write_errors(self._staging):
             sync_tree(self._root)
+        ensure_unchanged(acquisition.place, acquisition.look)
         target = self._request.target
         for stage in ("publishing", "published"):
             fact = PublishFact(stage, target, self._root, self._run_id, content_digest)

@@ -48,7 +48,7 @@ def inspect_acquisition(
             tempfile.TemporaryDirectory(prefix="stackwatch-") as scratch,
             open_acquisition(source, members, options, Path(scratch)) as acquisition,
         ):
-            dataset = plan_acquisition(acquisition, options)
+            dataset, options = plan_acquisition(acquisition), acquisition.options
             total = acquisition.listing.total_bytes
     except StackwatchError as error:
         status = "parked" if error.disposition is Disposition.PARK else "failed"

@@ -31,13 +31,23 @@ class ManifestCheck:
     bytes: int
 
 
-def combine_digests(digests: Mapping[str, str]) -> str:
-    """Return one digest over the digests of files, in the order of their paths."""
+def combine_digests(digests: Mapping[str, str], sidecar: str = "") -> str:
+    """Return the content digest of an acquisition.
+
+    Parameters
+    ----------
+    digests : mapping of str to str
+        Of its files, by path; their order does not matter.
+    sidecar : str
+        Digest of what its sidecar means for the dataset (`digest_meaning`); empty for nothing.
+    """
     import xxhash
 
     combined = xxhash.xxh3_128()
     for path in sorted(digests):
         combined.update(os.fsencode(path) + b"\0" + digests[path].encode("ascii") + b"\n")
+    if sidecar:
+        combined.update(b"\0\0" + sidecar.encode("ascii"))  # no path begins with a NUL
     return combined.hexdigest()
 
 

@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 
 from stackwatch.layout.listing import list_acquisition
 from stackwatch.layout.plan import plan_dataset
+from stackwatch.layout.sidecar import Sidecar
 from stackwatch.model.acquisition import FileEntry, Listing
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan
+from stackwatch.pipeline.changes import Look, Place, blaming_changes, look_at
+from stackwatch.pipeline.sidecars import (
+    apply_sidecar,
+    read_sidecar,
+    tell_sidecar,
+    without_sidecars,
+)
 from stackwatch.readers.probe import open_image, probe_image
 from stackwatch.readers.source import AcquisitionFiles, FolderFiles, ZipFiles
+from stackwatch.watch.mounts import probe_mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +34,22 @@ class OpenAcquisition:
     Attributes
     ----------
     listing : Listing
+        As the layouts see it: without its sidecar.
     files : AcquisitionFiles
+    options : ConvertOptions
+        After the sidecar had its say.
+    sidecar : Sidecar or None
+    place : Place
+    look : Look
+        What it looked like before anything in it was opened.
     """
 
     listing: Listing
     files: AcquisitionFiles
+    options: ConvertOptions
+    sidecar: Sidecar | None
+    place: Place
+    look: Look
 
     @property
     def entries(self) -> dict[str, FileEntry]:
@@ -53,29 +73,58 @@ def open_acquisition(
 ) -> Iterator[OpenAcquisition]:
     """Open an acquisition for as long as the block lasts.
 
+    What goes wrong inside is blamed on a change of the acquisition, if there was one.
+
     Parameters
     ----------
     source, members, options
         As in `ConvertRequest`.
     scratch : Path
         A folder for large members of an archive.
+
+    Raises
+    ------
+    SidecarError
+        What a person wrote about it cannot be understood; the caller parks.
+    AcquisitionError, UnsupportedFormatError, LimitExceededError, CorruptSliceError
+        It cannot be listed.
     """
-    layout = options.layout
-    listing = list_acquisition(source, layout.ignore, members, layout)
-    is_archive = listing.root == source and source.is_file()
-    files: AcquisitionFiles = ZipFiles(source, scratch) if is_archive else FolderFiles(listing.root)
+    listing = list_acquisition(source, options.layout.ignore, members, options.layout)
+    place = Place(
+        source,
+        members,
+        options.layout,
+        is_archive=listing.root == source and source.is_file(),
+        is_remote=_is_remote(listing.root),
+    )
+    look = look_at(place, listing)
+    files: AcquisitionFiles = (
+        ZipFiles(source, scratch, is_remote=place.is_remote)
+        if place.is_archive
+        else FolderFiles(listing.root, is_remote=place.is_remote)
+    )
+    with closing(files), blaming_changes(place, look):
+        sidecar = read_sidecar(listing, files, place.list_beside())
+        if sidecar is not None:
+            options = apply_sidecar(options, sidecar)
+        yield OpenAcquisition(without_sidecars(listing), files, options, sidecar, place, look)
+
+
+def _is_remote(root: Path) -> bool:
     try:
-        yield OpenAcquisition(listing, files)
-    finally:
-        files.close()
+        return probe_mount(root).is_remote
+    except OSError:
+        return True  # it went away: whoever opens it says so
 
 
-def plan_acquisition(acquisition: OpenAcquisition, options: ConvertOptions) -> DatasetPlan:
-    """Classify an acquisition and plan its dataset."""
-    return plan_dataset(
+def plan_acquisition(acquisition: OpenAcquisition) -> DatasetPlan:
+    """Classify an acquisition and plan its dataset, as its options say."""
+    dataset = plan_dataset(
         acquisition.listing,
         acquisition.probe,
         acquisition.palette,
-        options.layout,
-        options.voxel_size,
+        acquisition.options.layout,
+        acquisition.options.voxel_size,
     )
+    sidecar = acquisition.sidecar
+    return tell_sidecar(dataset, sidecar) if sidecar is not None else dataset

@@ -54,7 +54,7 @@ def test_other_shards_are_told(text: str):
 
 def test_no_flags_are_default_options():
     """Without flags a conversion does what it does by default."""
-    assert ConvertOptions() == ConvertFlags().options()
+    assert ConvertOptions(are_flags=True) == ConvertFlags().options()
 
 
 def test_every_flag_reaches_the_options():

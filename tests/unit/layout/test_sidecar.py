@@ -62,7 +62,7 @@ def problems_of(load, text: str | bytes) -> list[str]:
         load(text)
     assert "stackwatch.toml" in caught.value.message
     assert caught.value.hint
-    return caught.value.values["problems"]
+    return list(caught.value.values["problems"])
 
 
 def test_every_key_is_read(load):

@@ -15,18 +15,14 @@ import pytest
 import tifffile
 
 from stackwatch.errors import (
-    AcquisitionError,
     CancelledError,
     ChangedDuringConversionError,
-    CorruptSliceError,
     ExitCode,
     MixedSlicesError,
     OutOfSpaceError,
-    ReadError,
     StackwatchError,
     TargetExistsError,
     TargetNotWritableError,
-    VanishedError,
     VerificationError,
 )
 from stackwatch.model.flags import ConvertFlags
@@ -248,71 +244,6 @@ def test_a_refused_fact_is_not_published(
 
     interference.on_fact["publishing"] = refuse
     expect_failure(request_of(source, place), ChangedDuringConversionError, interference)
-
-
-# ------------------------------------------------------------------ the source changes
-
-
-def test_a_file_that_grows_is_noticed(
-    source: Path, place: Path, interference: Interference
-) -> None:
-    """A slice that is appended to while others are read: the conversion starts anew, later."""
-
-    def grow() -> None:
-        with (source / "slice_0030.tif").open("ab") as file:
-            file.write(b"more")
-
-    interference.on_slice[3] = grow
-    expect_failure(request_of(source, place), ChangedDuringConversionError, interference)
-
-
-def test_a_file_written_again_after_it_was_read_is_noticed(
-    source: Path, place: Path, interference: Interference
-) -> None:
-    """The first slice changes, in place, when the last one is read."""
-    first = source / "slice_0000.tif"
-
-    def rewrite() -> None:
-        content = bytearray(first.read_bytes())
-        content[-1] ^= 1
-        first.write_bytes(content)
-        os.utime(first, ns=(1, 1))
-
-    interference.on_slice[SHAPE[0]] = rewrite
-    expect_failure(request_of(source, place), ChangedDuringConversionError, interference)
-
-
-@pytest.mark.parametrize("when", [3, SHAPE[0]])
-def test_a_file_that_vanishes_is_noticed(
-    source: Path, place: Path, interference: Interference, when: int
-) -> None:
-    """A slice is removed before or after it was read."""
-    interference.on_slice[when] = (source / "slice_0035.tif").unlink
-    expect_failure(request_of(source, place), VanishedError, interference)
-
-
-def test_a_folder_that_vanishes_is_noticed(
-    source: Path, place: Path, interference: Interference
-) -> None:
-    """The whole acquisition is removed while it is read."""
-    interference.on_slice[3] = lambda: shutil.rmtree(source)
-    request = request_of(source, place)
-    with pytest.raises((AcquisitionError, ReadError)):
-        convert_acquisition(request, interference)
-
-    assert [] == everything_below(place)
-
-
-def test_a_file_that_is_cut_off_is_noticed(
-    source: Path, place: Path, interference: Interference
-) -> None:
-    """A slice is truncated while others are read."""
-    interference.on_slice[3] = lambda: os.truncate(source / "slice_0030.tif", 1000)
-    request = request_of(source, place)
-    with pytest.raises((ChangedDuringConversionError, CorruptSliceError)):
-        convert_acquisition(request, interference)
-
-    assert [] == everything_below(place)
 
 
 def test_a_slice_that_differs_is_named_with_the_majority(source: Path, place: Path) -> None:
