@@ -25,6 +25,9 @@ _MOST_TAGS: Final = 1_000_000
 _DEEPEST: Final = 64
 _MOST_INFO: Final = 4096
 _LONGEST_TEXT: Final = 4096
+_BLOCK_BYTES: Final = 2**15
+
+_KIND_AND_LENGTH: Final = struct.Struct(">BH").unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,10 @@ def read_text(file: PositionalFile, tree: TagTree, value: object) -> str:
 
 
 class _Parser:
-    """Walks the tree; `_at` is the byte that comes next."""
+    """Walks the tree; `_at` is the byte that comes next.
+
+    A file has thousands of tags of a few bytes: they are taken from blocks of the file.
+    """
 
     def __init__(
         self, file: PositionalFile, width: int, order: Literal["<", ">"], start: int
@@ -153,6 +159,9 @@ class _Parser:
         self._word = "i" if width == 4 else "q"
         self._at = start
         self._tags = 0
+        self._block = b""
+        self._block_start = 0
+        self._number_of = struct.Struct(f">{self._word}").unpack_from
 
     def parse_group(self, depth: int) -> TagGroup:
         self._take(2)  # whether it is sorted, whether it is open
@@ -162,7 +171,7 @@ class _Parser:
         if depth > _DEEPEST or count < 0 or self._tags > _MOST_TAGS:
             raise self._damaged(f"a group of {count:,} tags, {depth} groups deep")
         for _ in range(count):
-            kind, length = struct.unpack(">BH", self._take(3))
+            kind, length = _KIND_AND_LENGTH(self._take(3))
             name = self._take(length).decode("latin-1")
             if self._width == 8:
                 self._take(8)  # bytes of the tag
@@ -221,13 +230,17 @@ class _Parser:
         return found
 
     def _number(self) -> int:
-        (number,) = struct.unpack(f">{self._word}", self._take(self._width))
-        return int(number)
+        number: int = self._number_of(self._take(self._width))[0]
+        return number
 
     def _take(self, count: int) -> bytes:
-        data = self._file.read(self._at, count)
+        start = self._at - self._block_start
+        if start < 0 or start + count > len(self._block):
+            length = max(count, min(_BLOCK_BYTES, self._file.size - self._at))
+            self._block = self._file.read(self._at, length)
+            self._block_start, start = self._at, 0
         self._at += count
-        return data
+        return self._block[start : start + count]
 
     def _damaged(self, what: str) -> CorruptSliceError:
         return damaged_header(self._file.name, f"byte {self._at:,} should hold a tag, not {what}")
