@@ -37,7 +37,7 @@ def status(
     with LedgerReader.open(state_dir) as reader:
         record = _survey(reader)
     if record["status"] == "running":
-        _add_progress(record, state_dir)
+        _add_live(record, state_dir)
     if as_json:
         answer_json(record)
     else:
@@ -64,15 +64,22 @@ def _survey(reader: "LedgerReader") -> dict[str, Any]:
         "jobs": reader.count_jobs(),
         "converting": [job.as_record() for job in converting],
         "parked": _list_parked(reader),
+        "paused": {},
+        "degraded": None,
     }
 
 
-def _add_progress(record: dict[str, Any], state_dir: Path) -> None:
-    """Put the progress of this moment in the place of the ledger's, which is up to a minute old."""
+def _add_live(record: dict[str, Any], state_dir: Path) -> None:
+    """Add what only the daemon knows: progress of this moment, what is paused, what is wrong.
+
+    The ledger's progress is up to a minute old.
+    """
     live = ask_daemon(state_dir, {"command": "status"}) or {}
     progress = {job["job_id"]: job["progress"] for job in live.get("converting", ())}
     for job in record["converting"]:
         job["progress"] = progress.get(job["job_id"]) or job["progress"]
+    record["degraded"] = live.get("degraded")
+    record["paused"] = live.get("paused", {})
 
 
 def _list_parked(reader: "LedgerReader") -> list[dict[str, Any]]:
@@ -92,11 +99,14 @@ def _list_parked(reader: "LedgerReader") -> list[dict[str, Any]]:
 
 def _describe(record: Mapping[str, Any]) -> str:
     lines = [_describe_daemon(record)]
+    if record["degraded"]:
+        lines.append(f"degraded, nothing new is begun: {record['degraded']}")
     folders = [folder for folder in record["folders"] if folder["is_configured"]]
     if folders:
         rows = [(f["name"], f["state"], _counts(f["acquisitions"]), f["path"]) for f in folders]
         lines += ["", format_table(("FOLDER", "STATE", "ACQUISITIONS", "PATH"), rows)]
         lines += [f"{f['name']}: {f['reason']}" for f in folders if f["reason"]]
+    lines += [f"{name}: {pause['reason']}" for name, pause in sorted(record["paused"].items())]
     lines += ["", f"jobs: {_counts(record['jobs'])}"]
     lines += [f"converting: {_describe_job(job)}" for job in record["converting"]]
     lines += [_describe_parked(acquisition) for acquisition in record["parked"]]

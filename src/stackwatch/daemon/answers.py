@@ -60,7 +60,11 @@ class Answers:
                 return self._retry(command)
             case "rescan":
                 return self._rescan(command)
-            case "explain" | "accept" | "forget":
+            case "explain":
+                answer = self._inquiries.answer(command)
+                pause = self._conversions.paused.get(answer["folder"])
+                return {**answer, "paused": pause.reason if pause is not None else None}
+            case "accept" | "forget":
                 return self._inquiries.answer(command)
             case "stop":
                 self._stop()
@@ -74,7 +78,9 @@ class Answers:
             "pid": os.getpid(),
             "version": __version__,
             "is_up": self._watching.is_up,
+            "degraded": self._conversions.guard.reason or None,
             "folders": [folder.as_record() for folder in self._history.list_folders()],
+            "paused": {name: one.as_record() for name, one in self._conversions.paused.items()},
             "jobs": self._history.count_jobs(),
             "converting": [_describe(running) for running in self._conversions.running],
         }

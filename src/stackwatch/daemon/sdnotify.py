@@ -51,6 +51,10 @@ class Notifier:
         """Tell that the service is going down."""
         return self._send({"STOPPING": "1", "STATUS": status})
 
+    def extend(self, seconds: float) -> bool:
+        """Ask for so much more time before a start or a stop counts as failed."""
+        return self._send({"EXTEND_TIMEOUT_USEC": str(round(seconds * 1_000_000))})
+
     def _send(self, values: dict[str, str]) -> bool:
         """Send one datagram; return whether it was taken."""
         if self._address is None:

@@ -5,6 +5,7 @@ the inbox. The main thread takes them one after another, then does what is due, 
 the next message or the next due time.
 """
 
+import contextlib
 import queue
 import signal
 import sys
@@ -43,6 +44,9 @@ BEAT_INTERVAL_S = 30.0
 SURVEY_INTERVAL_S = 0.25
 READY_WAIT_S = 60.0
 """READY is not held back longer by a first scan that takes its time."""
+
+STOP_STEP_S = 30.0
+"""While workers come to their slab, systemd is asked again and again for so much more time."""
 
 SCAN_END_S = 5.0
 """How long the end waits for killed scan processes: one may hang on a dead share for ever."""
@@ -151,10 +155,11 @@ class Service:
                 Event.DAEMON_STOPPED,
                 error_code=error.code, message=error.message, hint=error.hint,
             )  # fmt: skip
-            return ExitCode.FAILED
+            return error.exit_code if isinstance(error, LedgerUnwritableError) else ExitCode.FAILED
         else:
             code = self._conclude()
-            self._ledger.stop()
+            with contextlib.suppress(LedgerUnwritableError):  # then the last beat has to do
+                self._ledger.stop()
             logger().info(Event.DAEMON_STOPPED)
             return code
         finally:
@@ -284,6 +289,8 @@ class Service:
             self._beaten_s = now_s
             if not self._conversions.guard.is_degraded:
                 self._ledger.beat()
+        if self._is_stopping:
+            self._notifier.extend(STOP_STEP_S)
         if (late := self._reload.expired()) is not None:
             self._take_settings(late)
         if self._drain is not None and not self._is_stopping:
@@ -319,6 +326,10 @@ class Service:
         status = f"{len(folders)} folders, converting {len(self._conversions.running)}"
         if away:
             status += f", unavailable: {', '.join(away)}"
+        if paused := sorted(self._conversions.paused):
+            status += f", paused: {', '.join(paused)}"
+        if self._conversions.guard.is_degraded:
+            status += "; degraded: the ledger takes no writes"
         if self._refused:
             status += f"; {self._refused}"
         if status != self._shown:

@@ -37,7 +37,9 @@ def test_status_document(history: History):
     """The document of `status` has the documented keys and tells what the ledger holds."""
     document = history.answer("status")
 
-    assert {"status", "daemon", "folders", "jobs", "converting", "parked"} == keys(document)
+    assert {
+        "status", "daemon", "folders", "jobs", "converting", "parked", "paused", "degraded",
+    } == keys(document)  # fmt: skip
     assert document["status"] == "no daemon"
     assert {
         "pid", "host", "version", "started_at_us", "alive_at_us", "stopped_at_us",
