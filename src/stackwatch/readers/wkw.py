@@ -1,9 +1,9 @@
 """WKW, the older store of WEBKNOSSOS: the header, the order of blocks, and a reader.
 
-A mag is a directory with `header.wkw` and files `z{Z}/y{Y}/x{X}.wkw`, each a cube of blocks. A block
-holds its voxels x fastest, then y, then z, the channels of a voxel side by side; the blocks of a
-file follow one another in Morton order (x in the lowest bit, then y, then z), each compressed by
-itself. A file that does not exist holds zeros.
+A mag is a directory with `header.wkw` and files `z{Z}/y{Y}/x{X}.wkw`, each a cube of blocks. A
+block holds its voxels x fastest, then y, then z, the channels of a voxel side by side; the blocks
+of a file follow one another in Morton order (x in the lowest bit, then y, then z), each compressed
+by itself. A file that does not exist holds zeros.
 
 Source: the README of webknossos-wrap, which defines the format.
 """
@@ -101,7 +101,7 @@ class WkwHeader:
         return HEADER_BYTES + table
 
     def pack(self, data_offset: int = 0) -> bytes:
-        """Return the 16 bytes; byte 4 has the exponent of the blocks per edge in its high nibble."""
+        """Return the 16 bytes; byte 4: exponents of blocks per edge (high) and block edge."""
         edges = (self.blocks_per_edge.bit_length() - 1) << 4 | (self.block_edge.bit_length() - 1)
         voxel_bytes = self.channels * np.dtype(self.dtype_name).itemsize
         code = DTYPE_CODES[self.dtype_name]
@@ -124,12 +124,10 @@ def parse_header(data: bytes, path: Path) -> WkwHeader:
         raise _corrupt(path, "it does not begin with a WKW header")
     _, version, edges, kind, code, voxel_bytes, data_offset = _HEADER.unpack(data[:HEADER_BYTES])
     dtype_name = _DTYPE_NAMES.get(code, "")
-    known_kinds = tuple(BlockType)
-    if version != _VERSION or kind not in known_kinds or not dtype_name:
+    if version != _VERSION or kind not in tuple(BlockType) or not dtype_name:
         raise UnsupportedFormatError(
-            f"“{show_path(path)}” is a WKW file of version {version}, block type {kind}, voxel type "
-            f"{code}; version 1, types {', '.join(str(int(k)) for k in known_kinds)} and voxel "
-            "types 1 to 10 are read.",
+            f"“{show_path(path)}” is a WKW file of version {version}, block type {kind}, voxel "
+            f"type {code}; version 1, block types 1 to 3 and voxel types 1 to 10 are read.",
             hint="Convert it with the program that wrote it.",
             path=show_path(path),
         )
@@ -332,7 +330,7 @@ class _Cube:
         from imagecodecs import Lz4Error, lz4_decode  # late: only files with LZ4 pay
 
         try:
-            plain: bytes = lz4_decode(stored, header=False, out=self._header.block_bytes)
+            plain = bytes(lz4_decode(stored, header=False, out=self._header.block_bytes))
         except (Lz4Error, ValueError) as error:
             raise _corrupt(self._path, f"block {place} cannot be decompressed") from error
         if len(plain) != self._header.block_bytes:

@@ -140,10 +140,10 @@ class ShardFile:
             batch = buffers[start : start + WRITE_BATCH]
             for buffer in batch:
                 self._crc = google_crc32c.extend(self._crc, buffer)
-            self._offset += _write_fully(self._descriptor, [memoryview(b) for b in batch])
+            self._offset += write_fully(self._descriptor, [memoryview(b) for b in batch])
 
 
-def _write_fully(descriptor: int, views: list[memoryview]) -> int:
+def write_fully(descriptor: int, views: list[memoryview]) -> int:
     """Write all views, however often the kernel takes only a part."""
     total = sum(view.nbytes for view in views)
     left = total
