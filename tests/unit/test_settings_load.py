@@ -10,7 +10,7 @@ import pytest
 from stackwatch.errors import ConfigError, ExitCode
 from stackwatch.settings import find_warnings, load_settings
 from stackwatch.settings.layers import SYSTEM_FILE, find_settings_file
-from stackwatch.watch.mounts import MountIdentity
+from stackwatch.watch.mounts import Mount
 
 GOOD = """
 [daemon]
@@ -360,8 +360,8 @@ def test_a_short_gap_depends_on_the_mount(tmp_path: Path, monkeypatch: pytest.Mo
     """
     settings = load_settings(write(tmp_path / "c.toml", text), environ={}).settings
     assert find_warnings(settings) == []
-    share = MountIdentity(1, 2, "nfs4")
-    monkeypatch.setattr("stackwatch.settings.load.probe_mount", lambda path: share)
+    share = Mount("/mnt", "nfs4", "server:/share")
+    monkeypatch.setattr("stackwatch.settings.survey.locate_mount", lambda path, mounts: share)
 
     (short,) = find_warnings(settings)
     assert "quiet_gap_s = 120 is shorter than 300" in short

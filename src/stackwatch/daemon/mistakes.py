@@ -53,7 +53,7 @@ class Mistakes:
         kind = (where, f"{type(error).__name__} {place}")
         logger().error(
             Event.MISTAKE_CAUGHT,
-            folder=where,
+            **({"folder": where} if where else {}),
             message=told,
             hint="This is a mistake in stackwatch. Please report it with these lines.",
             exc_info=None if kind in self._known else error,
