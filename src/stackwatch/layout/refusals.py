@@ -2,7 +2,11 @@
 
 from typing import Final
 
-from stackwatch.errors import AmbiguousLayoutError, MissingSlicesError, UnknownLayoutError
+from stackwatch.errors import (
+    AmbiguousLayoutError,
+    IncompleteAcquisitionError,
+    UnknownLayoutError,
+)
 from stackwatch.layout.drafts import NAMED_AXES, SEQUENCE, Content
 from stackwatch.layout.names import Family, Role
 from stackwatch.model.acquisition import show_path
@@ -75,17 +79,24 @@ def refuse_mixed_sets(content: Content, strangers: list[str], sets: int) -> Ambi
     )
 
 
-def refuse_incomplete_set(content: Content, first: ImageInfo, absent: int) -> MissingSlicesError:
-    """Return the error for an OME-TIFF set of which files are absent."""
+def refuse_incomplete_set(
+    content: Content, first: ImageInfo, absent: int
+) -> IncompleteAcquisitionError:
+    """Return the error for an OME-TIFF set of which files are absent.
+
+    The set itself says that more belongs to it: it waits for the rest, and no word of a person
+    brings that, but `missing_slices = "black"` does without.
+    """
     there = set(content.by_name)
     missing = [name for name in first.set_files if name not in there]
     shown = ", ".join(f"“{show_path(name)}”" for name in missing[:4])
     more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-    return MissingSlicesError(
+    padding = ', or set `missing_slices = "black"`' if content.missing_slices == "park" else ""
+    return IncompleteAcquisitionError(
         f"{absent} planes of the OME-TIFF set in {content.shown} are missing"
         f"{f': no {shown}{more}' if missing else ''}. OME-XML names {len(first.set_files)} files. "
-        "Copy the missing files in.",
-        hint="Copy the missing files of the OME-TIFF set in.",
+        f"Copy the missing files in{padding}.",
+        hint=f"Copy the missing files of the OME-TIFF set in{padding}.",
         missing=[show_path(name) for name in missing[:100]],
         missing_count=absent,
     )

@@ -4,11 +4,12 @@ Ordered, named, pure but for the injected probe. To add one, write a function fr
 `Claim | Misfit` and add it to `RULES`; `docs/layouts.md` has a paragraph for each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from stackwatch.errors import MixedSlicesError
 from stackwatch.layout.assembly import (
+    MOST_PADDING,
     NamedAxes,
     axis_roles,
     build_stacks,
@@ -80,14 +81,15 @@ def ome_set(content: Content) -> Claim | Misfit:
         for z in range(first.size_z)
     ]
     absent = [plane for plane in wanted if plane not in places]
-    if absent:
+    if absent and not _can_pad_set(content, first, places, len(absent)):
         return Claim(OME_SET, evidence, error=refuse_incomplete_set(content, first, len(absent)))
     stacks = tuple(
         _compact(
             StackDraft(
                 files=content.files,
                 planes_tz=tuple(
-                    tuple(places[t, c, z] for z in range(first.size_z)) for t in range(first.size_t)
+                    tuple(places.get((t, c, z), PlaneRef(BLACK)) for z in range(first.size_z))
+                    for t in range(first.size_t)
                 ),
                 label=label,
                 is_label_enough=bool(channel.name) and channel.name.strip() == label,
@@ -97,7 +99,16 @@ def ome_set(content: Content) -> Claim | Misfit:
         )
         for c, (label, channel) in enumerate(channel_labels(first))
     )
-    return Claim(OME_SET, evidence, stacks)
+    return Claim(OME_SET, evidence, stacks, warnings=_warn_of_black(len(absent)))
+
+
+def _can_pad_set(
+    content: Content, first: ImageInfo, places: Mapping[tuple[int, int, int], PlaneRef], absent: int
+) -> bool:
+    """Tell whether the absent planes of a set may be black: wished for, few, and no whole layer."""
+    has_all_channels = {c for _, c, _ in places} == set(range(first.size_c))
+    is_wished = content.missing_slices == "black"
+    return is_wished and has_all_channels and absent <= MOST_PADDING * len(places)
 
 
 def sequence(content: Content) -> Claim | Misfit:
@@ -240,8 +251,11 @@ def _claim_axes(
         return Claim(rule, evidence, error=ragged, is_sure=is_sure)
     stacks = build_stacks(content, axes)
     black = sum(plane.file == BLACK for s in stacks for row in s.planes_tz for plane in row)
-    warnings = (f"{black} missing slices become black (`missing_slices`)",) if black else ()
-    return Claim(rule, evidence, stacks, is_sure=is_sure, warnings=warnings)
+    return Claim(rule, evidence, stacks, is_sure=is_sure, warnings=_warn_of_black(black))
+
+
+def _warn_of_black(slices: int) -> tuple[str, ...]:
+    return (f"{slices} missing slices become black (`missing_slices`)",) if slices else ()
 
 
 def _ragged(content: Content, axes: NamedAxes) -> MixedSlicesError | None:
@@ -291,8 +305,8 @@ def _stacks_of_file(
 
 def _compact(stack: StackDraft) -> StackDraft:
     """Return the stack with only the files its planes lie in."""
-    used = sorted({plane.file for row in stack.planes_tz for plane in row})
-    renumbered = {file: i for i, file in enumerate(used)}
+    used = sorted({plane.file for row in stack.planes_tz for plane in row} - {BLACK})
+    renumbered = {file: i for i, file in enumerate(used)} | {BLACK: BLACK}
     return StackDraft(
         files=tuple(stack.files[file] for file in used),
         planes_tz=tuple(

@@ -1,7 +1,7 @@
 """Which page of a TIFF is which plane: OME-XML, ImageJ, tifffile's shape, or pages in a row. Pure.
 
-Whoever declares a shape is held to it: fewer pages than declared is damage, more is a question for
-people. Nothing is ever cut to the first image.
+Whoever declares a shape is held to it: with fewer pages than declared the file is incomplete, more
+are a question for people. Nothing is ever cut to the first image.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from stackwatch.errors import (
     AmbiguousLayoutError,
-    CorruptSliceError,
+    IncompleteAcquisitionError,
     MixedSlicesError,
     UnsupportedFormatError,
 )
@@ -376,10 +376,10 @@ def _left_out(count: int, what: str) -> tuple[str, ...]:
     return (f"{count} {what}{'s' if count > 1 else ''} left out",) if count else ()
 
 
-def _fewer(name: str, who: str, declared: int, present: int) -> CorruptSliceError:
-    return CorruptSliceError(
+def _fewer(name: str, who: str, declared: int, present: int) -> IncompleteAcquisitionError:
+    return IncompleteAcquisitionError(
         f"The {who} of “{show_path(name)}” declares {declared:,} planes, {present:,} are there: "
-        "the file is truncated or was not written completely. Copy the file again.",
+        "the file was cut off, or is not written completely. Copy the file again.",
         hint="Copy the file again.",
         path=show_path(name),
         planes_declared=declared,

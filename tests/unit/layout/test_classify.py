@@ -11,6 +11,7 @@ from stackwatch.errors import (
     AcquisitionError,
     AmbiguousLayoutError,
     CorruptSliceError,
+    IncompleteAcquisitionError,
     MissingSlicesError,
     MixedSlicesError,
     StackwatchError,
@@ -602,11 +603,31 @@ def test_an_incomplete_ome_set_is_parked(left):
     """Even one file of a set says how many there should be."""
     infos = ome_set_infos(size_c=2, size_z=3)
     paths = list(infos)[:left]
-    with pytest.raises(MissingSlicesError) as caught:
+    with pytest.raises(IncompleteAcquisitionError) as caught:
         verdict_of(paths, special=infos)
 
     assert 6 - left == caught.value.values["missing_count"]
     assert f"f{left}.ome.tif" == caught.value.values["missing"][0]
+    assert 'missing_slices = "black"' in caught.value.hint
+
+
+def test_an_incomplete_ome_set_can_be_padded():
+    """With `missing_slices = "black"` absent planes keep their places, and a person is warned."""
+    infos = ome_set_infos(size_c=2, size_z=3)
+    paths = [path for number, path in enumerate(infos) if number != 1]
+    verdict = verdict_of(paths, special=infos, missing_slices="black")
+
+    assert ("1 missing slices become black (`missing_slices`)",) == verdict.warnings
+    assert ["f0.ome.tif", "f2.ome.tif", "f4.ome.tif"] == files_by_z(verdict, 0)
+    assert ["black", "f3.ome.tif", "f5.ome.tif"] == files_by_z(verdict, 1)
+
+
+def test_an_ome_set_without_a_channel_is_never_padded():
+    """A layer of nothing but black is no layer."""
+    infos = ome_set_infos(size_c=2, size_z=3)
+    paths = [path for path, info in infos.items() if info.set_planes_tcz[0][1] == 0]
+    with pytest.raises(IncompleteAcquisitionError):
+        verdict_of(paths, special=infos, missing_slices="black")
 
 
 def test_an_ome_set_with_a_stranger_is_parked():

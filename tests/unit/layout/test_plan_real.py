@@ -16,6 +16,7 @@ from stackwatch.errors import (
     AcquisitionError,
     AmbiguousLayoutError,
     CorruptSliceError,
+    IncompleteAcquisitionError,
     MissingMetadataError,
     MissingSlicesError,
     MixedSlicesError,
@@ -144,7 +145,7 @@ def test_an_ome_set_of_several_files(tmp_path, plan_source, source):
     run = tmp_path / "run"
     write_ome_set(run, coordinate_tczyx(1, 2, SHAPE, "uint16")[0], voxel_size_nm=(4.0, 4.0, 40.0))
     if source == "single":
-        with pytest.raises(MissingSlicesError, match="OME-TIFF set"):
+        with pytest.raises(IncompleteAcquisitionError, match="OME-TIFF set"):
             plan_source(run / "img_c0_z000.ome.tif")
         return
     plan = plan_source(run, voxel_size=NOTHING_KNOWN)
@@ -158,7 +159,7 @@ def test_an_ome_set_with_a_file_missing(tmp_path, plan_source):
     """The descriptions name the file."""
     run = tmp_path / "run"
     write_ome_set(run, coordinate_tczyx(1, 1, SHAPE, "uint8")[0], missing=(2,))
-    with pytest.raises(MissingSlicesError) as caught:
+    with pytest.raises(IncompleteAcquisitionError) as caught:
         plan_source(run)
 
     assert ["img_c0_z002.ome.tif"] == caught.value.values["missing"]

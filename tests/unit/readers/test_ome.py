@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from stackwatch.errors import CorruptSliceError, LimitExceededError, UnsupportedFormatError
+from stackwatch.errors import (
+    CorruptSliceError,
+    IncompleteAcquisitionError,
+    LimitExceededError,
+    UnsupportedFormatError,
+)
 from stackwatch.readers.ome import OmePlane, parse_ome
 
 ORDERS = ["".join(("XY", *order)) for order in itertools.permutations("ZCT")]
@@ -99,12 +104,12 @@ def test_rgb_channels_are_samples(tmp_path, open_path):
     assert ("rgb", 1, 2) == (info.pixels.kind, info.size_c, info.size_z)
 
 
-def test_missing_pages_are_damage(tmp_path, open_path, planes):
-    """More planes declared than pages present is damage, not a shorter stack."""
+def test_missing_pages_mean_more_to_come(tmp_path, open_path, planes):
+    """L16: a file that declares more planes than it has is incomplete, no shorter stack."""
     path = tmp_path / "short.ome.tif"
     write_pages(path, planes[:4], ome_xml('SizeZ="6" SizeC="1" SizeT="1"', "<TiffData/>"))
 
-    with pytest.raises(CorruptSliceError) as caught:
+    with pytest.raises(IncompleteAcquisitionError) as caught:
         open_path(path)
 
     assert (6, 4) == (
@@ -112,13 +117,13 @@ def test_missing_pages_are_damage(tmp_path, open_path, planes):
     )  # fmt: skip
 
 
-def test_planes_without_a_place_are_damage(tmp_path, open_path, planes):
-    """A plane that no TiffData names is damage."""
+def test_planes_without_a_place_are_not_there(tmp_path, open_path, planes):
+    """A plane that no TiffData names is missing."""
     path = tmp_path / "hole.ome.tif"
     body = '<TiffData IFD="0" FirstZ="0"/><TiffData IFD="1" FirstZ="2"/>'
     write_pages(path, planes[:2], ome_xml('SizeZ="3" SizeC="1" SizeT="1"', body))
 
-    with pytest.raises(CorruptSliceError):
+    with pytest.raises(IncompleteAcquisitionError):
         open_path(path)
 
 

@@ -10,6 +10,7 @@ import tifffile
 from stackwatch.errors import (
     AmbiguousLayoutError,
     CorruptSliceError,
+    IncompleteAcquisitionError,
     LimitExceededError,
     MixedSlicesError,
     UnsupportedFormatError,
@@ -399,12 +400,12 @@ class TestImageJ:
         np.testing.assert_array_equal(ramp, all_planes(reader)[0, 0])
 
     def test_truncated_contiguous(self, tmp_path, open_path, ramp):
-        """The same cut short declares more planes than it has: damage."""
+        """The same cut short declares more planes than it has: it is incomplete."""
         path = tmp_path / "big.tif"
         tifffile.imwrite(path, ramp, imagej=True, truncate=True, metadata={"axes": "ZYX"})
         path.write_bytes(path.read_bytes()[:-5000])
 
-        with pytest.raises(CorruptSliceError) as caught:
+        with pytest.raises(IncompleteAcquisitionError) as caught:
             open_path(path)
 
         assert (6, 4) == (
@@ -424,7 +425,7 @@ class TestDamage:
         data = path.read_bytes()
         path.write_bytes(data[: int(len(data) * share)])
 
-        with pytest.raises(CorruptSliceError):
+        with pytest.raises((CorruptSliceError, IncompleteAcquisitionError)):
             open_path(path)
 
     def test_truncated_single(self, tmp_path, open_path, ramp):
