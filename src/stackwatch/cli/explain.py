@@ -27,8 +27,10 @@ WATCH_KEYS = (
     "awaited",
     "unseen",
     "is_accepted",
+    "paused",
 )
 _ARRIVING = (AcquisitionState.SETTLING, AcquisitionState.INCOMPLETE)
+_IN_QUEUE = (AcquisitionState.QUEUED, AcquisitionState.WAITING)
 _WITH_ERROR = (
     AcquisitionState.INCOMPLETE,
     AcquisitionState.WAITING,
@@ -115,7 +117,9 @@ def _list_reasons(acquisition: "AcquisitionRecord", live: dict[str, Any] | None)
 def _describe_wait(
     acquisition: "AcquisitionRecord", live: dict[str, Any] | None, not_ready: list[str]
 ) -> str:
-    """Return what an arriving acquisition waits for."""
+    """Return what an arriving acquisition waits for, or one whose folder is paused."""
+    if acquisition.state in _IN_QUEUE and live is not None and live["paused"]:
+        return f" Its folder {live['paused']}."
     if acquisition.state not in _ARRIVING or acquisition.vanished_at_us is not None:
         return ""
     said = []
