@@ -19,6 +19,7 @@ from stackwatch.settings.model import (
     FolderSettings,
     Settings,
 )
+from stackwatch.settings.places import check_places
 from stackwatch.watch.mounts import MOUNTINFO, is_remote_type, locate_mount, read_mounts
 
 ANSWER_S: Final = 2.0
@@ -140,7 +141,8 @@ def find_warnings(settings: Settings) -> list[str]:
         for at, folder in enumerate(settings.folder)
         for warning in survey_folder(folder).warnings
     ]
-    return [*_log_warnings(settings.logs.file), *found]
+    silent = check_places(settings.model_dump()).silent
+    return [*silent, *_log_warnings(settings.logs.file), *found]
 
 
 def find_presence(path: Path, patience_s: float = ANSWER_S) -> Presence:
