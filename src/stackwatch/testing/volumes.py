@@ -188,7 +188,8 @@ class _DmTags:
             ("Dimensions", self.group([("", self.scalar(5, size)) for size in sizes])),
             ("PixelDepth", self.scalar(5, stack.dtype.itemsize)),
         ])  # fmt: skip
-        return self.group([("ImageData", content)])
+        remarks = self.group([("Session", self.text("synthetic"))])
+        return self.group([("ImageData", content), ("ImageTags", remarks)])
 
     def _value(self, info: Sequence[int | None], data: bytes) -> bytes:
         count = len(info)
