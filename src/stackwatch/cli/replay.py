@@ -1,5 +1,6 @@
 """`stackwatch replay`: repeat the watcher's decisions from a log."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +56,12 @@ def replay(
 
 def _iter_lines(log: str) -> Iterator[str]:
     """Yield the lines of the log; bytes that are no text do not matter."""
-    path = Path("/dev/stdin") if log == "-" else Path(log)
+    if log == "-":
+        if hasattr(sys.stdin, "reconfigure"):
+            sys.stdin.reconfigure(errors="replace")
+        yield from sys.stdin
+        return
+    path = Path(log)
     try:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             yield from file

@@ -249,8 +249,9 @@ class LookBook:
             is_news = last is not None and not _is_at_rest(last)
             return [*self._release(key), line] if is_news else []
         if last is not None and _essence(last) == _essence(line):
-            # an action that takes long is decided again by every look
+            # what takes long to carry out is decided again by every look that goes deep
             is_news = bool(line.actions) and (line.actions, line.fact) != (last.actions, last.fact)
+            self._last[key] = line if is_news else last
             return [*self._release(key), line] if is_news else self._release(key)
         if last is not None and _is_overtaken(last, line):
             self._held[key] = line

@@ -177,6 +177,18 @@ def test_what_a_quick_look_cannot_see_is_as_it_was():
     assert [] == folder.look(22.0, held)
 
 
+def test_an_action_that_takes_long_is_told_once():
+    """While contents are compared every look decides the same again, and quick ones nothing."""
+    folder = Watched()
+    folder.look(0.0, sighting("lb"))
+    folder.facts["run_1"] = fact("la", generation=1, content_digest="d")
+    (told,) = folder.look(20.0, sighting("lb"))
+
+    assert ("queue_generation:2",) == told.actions
+    assert [] == folder.look(21.0, replace(sighting("lb"), is_probed=False))
+    assert [] == folder.look(22.0, sighting("lb"))
+
+
 def test_an_acquisition_that_goes_away_is_told():
     """Its line has no files, and the phase `absent`."""
     folder = Watched()

@@ -158,6 +158,38 @@ def test_what_may_happen_is_not_accused(lines: list[str]):
     assert () == replay(lines).impossible
 
 
+def test_the_log_of_a_real_service_is_repeated():
+    """A recorded service: a marker, an empty file, changes, a share that was away, a restart."""
+    found = replay(GOLDEN.read_text(encoding="utf-8").splitlines())
+    decided = [(step.look.acquisition, *step.actions_now) for step in found.steps]
+
+    assert [] == [step for step in found.steps if not step.is_same]
+    assert ((), ()) == (found.impossible, found.unreadable)
+    for action in (
+        ("run_1", "record_settling"),
+        ("run_1", "record_held_back"),
+        ("run_1", "queue_generation:1"),
+        ("run_1", "queue_generation:2"),
+        ("slow", "queue_generation:1"),
+        ("gap", "record_vanished"),
+        ("run_1", "compare_digest:2"),
+    ):
+        assert action in decided
+    assert {1, 2} == {step.run for step in found.steps}
+
+
+def test_a_log_that_was_cut_off_is_read_as_far_as_it_goes():
+    """The last line of a log that is still written may be half; the rest is repeated."""
+    lines = GOLDEN.read_text(encoding="utf-8").splitlines()
+    number = max(at for at, text in enumerate(lines) if "acquisition.observed" in text)
+
+    found = replay([*lines[:number], lines[number][:100]])
+
+    assert [number + 1] == [flaw.number for flaw in found.unreadable]
+    assert found.is_clean
+    assert found.steps
+
+
 def test_damaged_lines_are_named():
     """A log that was cut off, or overwritten in the middle, is read as far as it goes."""
     found = replay([APPEARED, '{"event":"acquisition.obs', SETTLED.replace('"at_s"', '"at"')])
