@@ -38,6 +38,9 @@ DISPOSAL_FAILPOINTS: Final = (
 )
 """Reached only where a folder's settings say `archive` or `delete`."""
 
+EXCHANGE_FAILPOINTS: Final = ("publish.between_renames",)
+"""Reached only where a dataset is replaced on a file system that cannot exchange two folders."""
+
 _passages: dict[str, int] = {}
 
 
@@ -47,12 +50,12 @@ def reach(name: str) -> None:
     Parameters
     ----------
     name : str
-        One of `FAILPOINTS` or `DISPOSAL_FAILPOINTS`.
+        One of the tables above.
     """
     wanted = os.environ.get("STACKWATCH_FAILPOINT")
     if not wanted:
         return
-    assert name in FAILPOINTS + DISPOSAL_FAILPOINTS, name
+    assert name in FAILPOINTS + DISPOSAL_FAILPOINTS + EXCHANGE_FAILPOINTS, name
     target, _, more = wanted.partition(":")
     if target != name:
         return

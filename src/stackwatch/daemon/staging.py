@@ -9,7 +9,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackwatch.stores.publish import STAGING_FOLDER, is_held
+from stackwatch.errors import StackwatchError
+from stackwatch.stores.publish import (
+    OLDER_FOLDER,
+    STAGED_NAME,
+    STAGING_FOLDER,
+    finish_exchange,
+    is_held,
+    restore_older,
+)
 
 MANIFEST_NAME = "stackwatch.json"
 _JOB_STAGING = re.compile(r"(?P<job>[0-9]+)-[0-9]+")
@@ -53,21 +61,35 @@ def remove_orphans(target: Path, ours: Collection[int] = ()) -> Orphans:
         match = _JOB_STAGING.fullmatch(path.name)
         if match is None or path.is_symlink() or int(match["job"]) in ours:
             continue
-        (removed if remove_staging(path) else held).append(path)
+        if remove_staging(path):
+            removed.append(path)
+        elif _is_held(path):
+            held.append(path)
     _remove_if_empty(target / STAGING_FOLDER)
     return Orphans(tuple(removed), tuple(held))
 
 
 def remove_staging(path: Path) -> bool:
-    """Remove one staging directory, unless a worker holds its lock; return whether it is gone."""
+    """Remove one staging directory, unless a worker holds its lock; return whether it is gone.
+
+    A dataset that was being replaced, and whose place is empty, is put back before; what holds the
+    only copy of one is left.
+    """
     try:
-        if is_held(path):
+        if is_held(path) or not restore_older(path):
             return False
     except OSError:
         return False  # no folder of ours, or one we may not open
     shutil.rmtree(path, ignore_errors=True)
     _remove_if_empty(path.parent)
     return not path.exists()
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        return is_held(path)
+    except OSError:
+        return False
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -91,8 +113,10 @@ def read_run_id(dataset: Path) -> str | None:
 def is_published(dataset: Path, run_id: str) -> bool:
     """Tell whether a run's dataset lies at its place, and make sure that it stays there.
 
-    The run may have been killed between its rename and the flush of the parent folder.
+    The run may have been killed between its rename and the flush of the parent folder; or, where a
+    dataset was replaced, when the old one had left its place and the new one had not come.
     """
+    _finish_exchange(dataset, run_id)
     if read_run_id(dataset) != run_id:
         return False
     try:
@@ -104,3 +128,19 @@ def is_published(dataset: Path, run_id: str) -> bool:
     finally:
         os.close(parent)
     return True
+
+
+def _finish_exchange(dataset: Path, run_id: str) -> None:
+    """Put a run's dataset into a place that its run had emptied for it before it was killed.
+
+    It is whole, verified and flushed: the run was allowed to publish it.
+    """
+    if os.path.lexists(dataset):
+        return
+    for older in sorted((dataset.parent / STAGING_FOLDER).glob(f"*/{OLDER_FOLDER}")):
+        staging = older.parent
+        if not (older / dataset.name).is_dir() or read_run_id(staging / STAGED_NAME) != run_id:
+            continue
+        with contextlib.suppress(OSError, StackwatchError):
+            if not is_held(staging):
+                finish_exchange(staging, dataset)

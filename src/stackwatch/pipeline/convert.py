@@ -34,7 +34,8 @@ from stackwatch.pipeline.manifest import (
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
 from stackwatch.pipeline.sampling import StagedStack, compare_with_source
 from stackwatch.pipeline.sidecars import digest_meaning
-from stackwatch.pipeline.stored import StoredMag
+from stackwatch.pipeline.stored import open_stored
+from stackwatch.pipeline.storing import make_store, write_layer_groups
 from stackwatch.pipeline.streams import (
     StackJob,
     Streamer,
@@ -46,7 +47,6 @@ from stackwatch.pipeline.streams import (
 )
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.stack import StackSource
-from stackwatch.stores.codecs import choose_codec
 from stackwatch.stores.properties import (
     MANIFEST_FILE,
     PROPERTIES_FILE,
@@ -56,6 +56,7 @@ from stackwatch.stores.properties import (
     write_json,
 )
 from stackwatch.stores.publish import (
+    STAGED_NAME,
     Staging,
     ensure_room,
     publish,
@@ -64,8 +65,6 @@ from stackwatch.stores.publish import (
     sync_tree,
     write_errors,
 )
-from stackwatch.stores.zarr3 import Zarr3Store
-from stackwatch.stores.zarr3_metadata import write_groups
 
 RANGE_VOXELS = 1 << 24
 """Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
@@ -155,7 +154,7 @@ class _Conversion:
         self._options = request.options
         self._journal = journal
         self._staging = staging
-        self._root = staging / "dataset"
+        self._root = staging / STAGED_NAME
         self._run_id = uuid4().hex
         self._started = time.perf_counter()
         self._control = StreamControl(self._count_slice, cancelled)
@@ -187,11 +186,9 @@ class _Conversion:
         with write_errors(self._staging):
             self._root.mkdir()
         _import_in_background()
-        codecs = {
-            layer.name: choose_codec(layer.voxel_type, layer.category, self._options.store.codec)
-            for layer in dataset.layers
-        }
-        store = Zarr3Store(self._root, codecs)
+        store = make_store(
+            self._options.store, self._root, self._staging / "waiting", dataset.layers
+        )
         self._bytes = lambda: (book.bytes_read, store.bytes_written)
         streamer = Streamer(
             store, self._root, self._staging, self._options, self._control, open_source
@@ -210,9 +207,13 @@ class _Conversion:
         layers = [self._describe(mags) for stack in written for mags in stack]
         facts = self._facts(dataset, digests, acquisition.sidecar)
         with write_errors(self._staging):
-            groups = [(layer.plan, layer.grids) for layer in layers]
-            write_groups(self._root, groups, dataset.voxel_size_nm)
-            document = properties(self._dataset_name, tuple(layers), dataset.voxel_size_nm)
+            write_layer_groups(self._options.store, self._root, layers, dataset.voxel_size_nm)
+            document = properties(
+                self._dataset_name,
+                tuple(layers),
+                dataset.voxel_size_nm,
+                self._options.store.format,
+            )
             write_json(self._root / PROPERTIES_FILE, document)
             manifest = store.manifest()
             facts["metadata_crc32c"] = sum_metadata(self._root)
@@ -249,7 +250,7 @@ class _Conversion:
     def _describe(self, mags: WrittenMags) -> WrittenLayer:
         def read_coarsest() -> Iterator[NDArray[Any]]:
             path = self._root / mags.layer.name / str(mags.grids[-1].mag)
-            return StoredMag(path).iter_sample(0, RANGE_VOXELS)
+            return open_stored(path, mags.grids[-1]).iter_sample(0, RANGE_VOXELS)
 
         shown = intensity_range(mags, read_coarsest) if mags.layer.category == "color" else None
         view = LayerView(mags.statistics.minimum, mags.statistics.maximum, shown)

@@ -25,9 +25,15 @@ from stackwatch.errors import (
 from stackwatch.model.acquisition import show_path
 
 STAGING_FOLDER = ".stackwatch"
+STAGED_NAME = "dataset"
+OLDER_FOLDER = "older"
+"""In a staging directory: where a dataset lies that is being replaced, under its own name."""
+
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
+_NO_FLAGS = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems answer that know no flags of a rename: NFS and others."""
 
 
 class Staging:
@@ -59,12 +65,23 @@ class Staging:
                 hint="Wait for the other conversion to end.",
                 path=show_path(self.path),
             )
+        if not restore_older(self.path):
+            raise WriteError(
+                f"“{show_path(self.path)}” holds the only copy of a dataset whose place is taken. "
+                "Nothing was touched. Move it out of there.",
+                hint=f"Move what lies in “{show_path(self.path / OLDER_FOLDER)}” elsewhere.",
+                path=show_path(self.path),
+            )
         shutil.rmtree(self.path)
 
     def remove(self) -> None:
-        """Delete the staging directory with everything in it, and the folder around it if empty."""
+        """Delete the staging directory with everything in it, and the folder around it if empty.
+
+        A dataset that was being replaced, and whose place is empty, is put back before.
+        """
         os.close(self._descriptor)
-        shutil.rmtree(self.path, ignore_errors=True)
+        if restore_older(self.path):
+            shutil.rmtree(self.path, ignore_errors=True)
         try:
             self.path.parent.rmdir()
         except OSError:
@@ -85,7 +102,7 @@ def remove_abandoned(target: Path) -> None:
         return
     for path in found:
         if own_name.fullmatch(path.name) and not path.is_symlink() and not is_held(path):
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path, ignore_errors=True)  # a command replaces nothing: no older one
 
 
 def is_held(staging: Path) -> bool:
@@ -192,7 +209,7 @@ def publish(staged: Path, target: Path, *, replace: bool = False) -> None:
     target : Path
         Its place.
     replace : bool
-        Exchange it with the dataset that stands there: afterwards `staged` is the older one.
+        Exchange it with the dataset that stands there: afterwards the older one lies in staging.
 
     Raises
     ------
@@ -202,9 +219,9 @@ def publish(staged: Path, target: Path, *, replace: bool = False) -> None:
     failpoints.reach("publish.before_rename")
     with write_errors(target.parent):
         if replace and target.exists():
-            _rename(staged, target, _RENAME_EXCHANGE)
+            _exchange(staged, target)
         else:
-            _rename(staged, target, _RENAME_NOREPLACE)
+            move_new(staged, target)
         failpoints.reach("publish.after_rename")
         sync_folder(target.parent)
     failpoints.reach("publish.after_parent_fsync")
@@ -220,29 +237,92 @@ def move_new(source: Path, target: Path) -> None:
     OSError
         As the system says; `EXDEV` if it is another file system.
     """
-    _rename(source, target, _RENAME_NOREPLACE)
-
-
-def _rename(source: Path, target: Path, flags: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    failed = libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags)
-    if not failed:
-        return
-    number = ctypes.get_errno()
+    number = _renameat2(source, target, _RENAME_NOREPLACE)
     if number == errno.EEXIST:
         raise _exists(target)
-    if number not in (errno.EINVAL, errno.ENOSYS):
-        raise OSError(number, os.strerror(number), str(target))
-    # NFS and others know no flags: look first, then rename. A rename onto a directory that is
-    # not empty fails there too, so nothing can be lost in between.
-    if flags == _RENAME_EXCHANGE:
-        older = source.with_name(f"{source.name}.older")
-        target.rename(older)
+    if number in _NO_FLAGS:
+        # look first, then rename: one onto a directory that is not empty fails there too, so
+        # nothing can be lost in between
+        ensure_absent(target)
         source.rename(target)
-        older.rename(source)
+    elif number:
+        raise OSError(number, os.strerror(number), str(target))
+
+
+def _exchange(staged: Path, target: Path) -> None:
+    """Let two datasets change places: at once, or, where the file system cannot, in two steps.
+
+    A kill between the two leaves the target empty and both datasets in staging: `restore_older`
+    and the daemon's recovery know what to do.
+    """
+    number = _renameat2(staged, target, _RENAME_EXCHANGE)
+    if number and number not in _NO_FLAGS:
+        raise OSError(number, os.strerror(number), str(target))
+    if not number:
         return
-    ensure_absent(target)
-    source.rename(target)
+    older = staged.parent / OLDER_FOLDER / target.name
+    older.parent.mkdir()
+    sync_folder(staged.parent)  # the folder has to last before the dataset lies in it
+    target.rename(older)
+    sync_folder(older.parent)
+    failpoints.reach("publish.between_renames")
+    move_new(staged, target)
+
+
+def restore_older(staging: Path) -> bool:
+    """Put a dataset back whose replacement did not come to its end.
+
+    Parameters
+    ----------
+    staging : Path
+        A staging directory that nobody works in any more.
+
+    Returns
+    -------
+    bool
+        Whether the staging directory may be removed: False if it holds the only copy of a dataset,
+        because something else stands in its place, or because it cannot be put back now.
+    """
+    try:
+        found = sorted((staging / OLDER_FOLDER).iterdir())
+    except OSError:
+        return True  # nothing was being replaced
+    for older in found:
+        target = staging.parent.parent / older.name
+        try:
+            if not os.path.lexists(target):
+                move_new(older, target)
+                sync_folder(target.parent)
+            elif os.path.lexists(staging / STAGED_NAME):
+                return False  # the new dataset never came there, but something did
+        except (OSError, StackwatchError):
+            return False
+    return True
+
+
+def finish_exchange(staging: Path, target: Path) -> None:
+    """Put a dataset into the place of an older one that was moved away before a kill.
+
+    Parameters
+    ----------
+    staging : Path
+        A staging directory that nobody works in any more, with a whole dataset in it.
+    target : Path
+
+    Raises
+    ------
+    TargetExistsError, OSError
+        Its place is not empty, or the disk fails: nothing was touched.
+    """
+    move_new(staging / STAGED_NAME, target)
+    sync_folder(target.parent)
+
+
+def _renameat2(source: Path, target: Path, flags: int) -> int:
+    """Rename with flags, and return the number of the error, 0 for none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags)
+    return ctypes.get_errno() if failed else 0
 
 
 @contextmanager

@@ -320,15 +320,15 @@ def test_nothing_is_renamed_before_everything_is_flushed(
 
         return call
 
-    rename = publish._rename
+    rename = publish._renameat2
 
-    def recorded_rename(staged: Path, target: Path, flags: int) -> None:
+    def recorded_rename(staged: Path, target: Path, flags: int) -> int:
         events.append(("rename", str(staged)))
-        rename(staged, target, flags)
+        return rename(staged, target, flags)
 
     monkeypatch.setattr(os, "fsync", recorded("fsync", os.fsync))
     monkeypatch.setattr(os, "fdatasync", recorded("fdatasync", os.fdatasync))
-    monkeypatch.setattr(publish, "_rename", recorded_rename)
+    monkeypatch.setattr(publish, "_renameat2", recorded_rename)
     interference.on_fact = {
         stage: lambda fact: events.append((fact.stage, "")) for stage in ("publishing", "published")
     }
@@ -457,4 +457,4 @@ def test_file_systems_without_flags_are_renamed_plainly(
         publish.publish(tmp_path / "two", tmp_path / "out")
     publish.publish(tmp_path / "two", tmp_path / "out", replace=True)
 
-    assert {"out/a": b"two", "two/a": b"one"} == stored_files(tmp_path)
+    assert {"out/a": b"two", "older/out/a": b"one"} == stored_files(tmp_path)
