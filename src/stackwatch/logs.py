@@ -3,17 +3,21 @@
 `structlog` is imported late: a program that logs nothing does not pay for it.
 """
 
+import atexit
+import contextlib
 import json
 import logging
 import math
 import os
 import threading
 from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from stackwatch.model.acquisition import show_path
+from stackwatch.outlet import Outlet
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 LogFormat = Literal["auto", "json", "console"]
 _LONGEST_TEXT: Final = 8000
 _LONGEST_LIST: Final = 50
+FLUSH_S: Final = 2.0
+"""How long the end of the program waits for a slow reader of its log."""
 
 
 class Event(StrEnum):
@@ -61,6 +67,7 @@ class Event(StrEnum):
     JOB_SUPERSEDED = "job.superseded"
     JOB_WAITING = "job.waiting"
     LIBRARY_WARNED = "library.warned"
+    LOG_LOST = "log.lost"
     MISTAKE_CAUGHT = "mistake.caught"
     SCAN_FINISHED = "scan.finished"
     SETTINGS_REFUSED = "settings.refused"
@@ -81,7 +88,7 @@ KEYS: Final = frozenset({
     "acquisition", "acquisition_id", "added", "at_s", "attempt", "bytes_read", "bytes_written",
     "changed", "content_digest", "datasets", "disposition", "error_code", "event", "exc_info",
     "exception", "files", "folder", "folders", "free_bytes", "generation", "hint", "job_id",
-    "layer", "layout", "left", "level", "logger", "look", "mag", "message", "mib_per_s",
+    "layer", "layout", "left", "level", "lines", "logger", "look", "mag", "message", "mib_per_s",
     "needed_bytes", "needs_restart", "parked", "path", "peak_mib", "pid", "reason", "removed",
     "reserve_bytes", "retry_at_utc", "seconds", "shape_zyx", "signal", "state", "timestamp",
     "total_bytes", "version", "voxels", "workers",
@@ -108,6 +115,8 @@ def configure_logs(
     log_format: LogFormat = "auto",
     level: str = "info",
     file: Path | None = None,
+    *,
+    never_blocks: bool = False,
 ) -> None:
     """Set structlog and the standard library's logging up for this process.
 
@@ -121,9 +130,14 @@ def configure_logs(
         The lowest level shown.
     file : Path or None
         A file that gets every line as JSON too; it may be rotated by renaming.
+    never_blocks : bool
+        Whether lines wait in memory, or are counted and dropped, where the reader of the stream is
+        slow or gone: a service must go on. What still waits at the end is written then, for a
+        little while; call `drain_logs` now and then.
     """
     import structlog
 
+    lines = _open_lines(stream) if never_blocks else _LineLogger(stream)
     is_console = log_format == "console" or (log_format == "auto" and _is_terminal(stream))
     number = logging.getLevelNamesMapping()[level.upper()]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -140,7 +154,7 @@ def configure_logs(
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_names: _LineLogger(stream),
+        logger_factory=lambda *_names: lines,
         cache_logger_on_first_use=False,
     )
     _adopt_library_logs()
@@ -187,6 +201,43 @@ def _drop_timestamp(
     return event
 
 
+def drain_logs() -> None:
+    """Write the lines that wait for a slow reader, as far as it takes them now."""
+    for outlet in _outlets:
+        outlet.drain()
+
+
+def flush_logs(timeout_s: float = FLUSH_S) -> None:
+    """Write the lines that wait; give up when nobody takes them for so long."""
+    for outlet in _outlets:
+        outlet.flush(timeout_s)
+
+
+_outlets: list[Outlet] = []
+"""The one of this process, if it has one."""
+
+
+def _open_lines(stream: TextIO) -> "_LineLogger":
+    """Return a logger of lines that never waits, in the place of the one before."""
+    while _outlets:
+        flush_logs()
+        _outlets.pop().close()
+    try:
+        outlet = Outlet(stream, _describe_lost)
+    except (OSError, ValueError):  # no descriptor behind it
+        return _LineLogger(stream)
+    _outlets.append(outlet)
+    atexit.unregister(flush_logs)
+    atexit.register(flush_logs)
+    return _OutletLogger(stream, outlet)
+
+
+def _describe_lost(lines: int) -> str:
+    stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    told = {"timestamp": stamp, "level": "warning", "event": str(Event.LOG_LOST), "lines": lines}
+    return json.dumps(told, separators=(",", ":"))
+
+
 class _LineLogger:
     """Writes lines; a reader that went away does not matter to us."""
 
@@ -206,23 +257,58 @@ class _LineLogger:
     debug = info = warning = error = critical = exception = log = msg
 
 
+class _OutletLogger(_LineLogger):
+    """Writes lines to an outlet."""
+
+    def __init__(self, stream: TextIO, outlet: Outlet) -> None:
+        super().__init__(stream)
+        self._outlet = outlet
+
+    def msg(self, message: str) -> None:
+        self._outlet.write(message)
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
 class _FileCopy:
-    """Appends each event to a file, opened anew for every line so that rotation just works."""
+    """Appends each event to a file, opened anew for every line so that rotation just works.
+
+    What a full disk does not take is counted, and the count is written when it takes lines again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._lost = 0
+        self._is_torn = False
 
     def __call__(
         self, logger: object, method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         line = _render_json(logger, method, event)
-        try:
-            with self._lock, self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError:  # the log on the stream is the one that counts
-            return event
+        with self._lock:
+            if self._lost and self._append(_describe_lost(self._lost)):
+                self._lost = 0
+            if self._lost or not self._append(line):
+                self._lost += 1  # the log on the stream is the one that counts
         return event
+
+    def _append(self, line: str) -> bool:
+        """Write a line; return False if the disk does not take it whole."""
+        data = (b"\n" if self._is_torn else b"") + line.encode("utf-8", "backslashreplace") + b"\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        written = 0
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._path, flags, 0o666)  # less what the umask takes
+            try:
+                written = os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
+        if 0 < written < len(data):
+            self._is_torn = True
+        elif written:
+            self._is_torn = False
+        return written == len(data)
 
 
 class _LibraryHandler(logging.Handler):

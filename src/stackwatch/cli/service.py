@@ -83,7 +83,7 @@ def run(
     logs = settings.logs
     drain = Drain(patience_s) if is_once else None
     with _stdout_on_stderr() if as_json else contextlib.nullcontext():
-        configure_logs(sys.stdout, logs.format, logs.level, logs.file)
+        configure_logs(sys.stdout, logs.format, logs.level, logs.file, never_blocks=not as_json)
         is_logging = True
         warn(settings)
         code = run_service(settings, reload=read_settings, drain=drain)

@@ -33,7 +33,7 @@ from stackwatch.daemon.watching import Watching
 from stackwatch.daemon.workers import WORKER_COMMAND, FactReported, WorkerEnded
 from stackwatch.errors import ExitCode, LedgerUnwritableError, NoDaemonError, StackwatchError
 from stackwatch.ledger.ledger import Ledger
-from stackwatch.logs import Event, configure_logs, logger
+from stackwatch.logs import Event, configure_logs, drain_logs, logger
 from stackwatch.model.job import FolderState
 from stackwatch.settings import Settings
 
@@ -279,6 +279,7 @@ class Service:
 
     def _tick(self) -> None:
         now_s = self._clock.monotonic()
+        drain_logs()
         self._watching.tick()
         self._watching.refuse(self._claims.refusal)
         self._conversions.tick()
@@ -405,7 +406,9 @@ class Service:
         swap = plan_swap(self._settings, loaded.found)
         if swap.settings.logs != self._settings.logs:
             logs = swap.settings.logs
-            configure_logs(sys.stdout, logs.format, logs.level, logs.file)
+            configure_logs(
+                sys.stdout, logs.format, logs.level, logs.file, never_blocks=True
+            )
         self._settings = self._conversions.settings = swap.settings
         self._watching.adopt(swap.settings)
         self._claims.adopt(swap.settings.folder)

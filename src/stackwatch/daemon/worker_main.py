@@ -121,7 +121,11 @@ def _configure_logs(logs: dict[str, Any], bound: dict[str, Any]) -> None:
 
     file = logs.get("file")
     configure_logs(
-        sys.stdout, logs["format"], logs["level"], Path(file) if file is not None else None
+        sys.stdout,
+        logs["format"],
+        logs["level"],
+        Path(file) if file is not None else None,
+        never_blocks=True,
     )
     structlog.contextvars.bind_contextvars(**bound)
 

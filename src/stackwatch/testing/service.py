@@ -21,7 +21,7 @@ from stackwatch.daemon.control import request
 from stackwatch.daemon.service import run_service
 from stackwatch.daemon.workers import WORKER_COMMAND
 from stackwatch.errors import NoDaemonError, StackwatchError
-from stackwatch.logs import configure_logs
+from stackwatch.logs import configure_logs, flush_logs
 from stackwatch.settings import Settings, load_settings
 
 STAND_IN = Path(__file__).with_name("stand_in_worker.py")
@@ -194,7 +194,7 @@ def serve(
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     stream = os.fdopen(1, "w", encoding="utf-8", closefd=False)
-    configure_logs(stream, "json", "debug")
+    configure_logs(stream, "json", "debug", never_blocks=True)
     command = (sys.executable, str(worker)) if worker is not None else WORKER_COMMAND
 
     def reload() -> Settings:
@@ -205,5 +205,6 @@ def serve(
     except StackwatchError as error:
         stream.write(f"{error.message}\n")
         code = error.exit_code
+    flush_logs()
     stream.flush()
     os._exit(code)
