@@ -111,6 +111,8 @@ def _list_images(source: PlainBytes, tree: TagTree) -> list[_Image]:
 def _image_of(source: PlainBytes, tree: TagTree, tags: TagGroup) -> _Image | None:
     data, data_type = tags.find("Data"), tags.number("DataType")
     sizes = [int(size) for size in tags.group("Dimensions").numbers()]
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
     if not isinstance(data, TagArray) or data_type is None or not sizes:
         return None
     calibrations = list(tags.group("Calibrations", "Dimension").iter_groups())

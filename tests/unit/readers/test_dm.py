@@ -78,6 +78,13 @@ def test_bilevel(tmp_path, open_path):
     np.testing.assert_array_equal(mask, reader.read_plane(0, 0, 0, (0, 5)))
 
 
+def test_axes_of_one_are_none(tmp_path, open_path):
+    """A fourth axis of a single position is no fourth axis."""
+    reader = open_path(write_dm(tmp_path / "a.dm3", STACK[None]))
+
+    assert (3, 5, 7) == (reader.info.size_z, reader.info.size_y, reader.info.size_x)
+
+
 def test_several_images(tmp_path):
     """A file with several images is refused with their list, and each can be asked for."""
     path = write_dm(tmp_path / "a.dm4", PICTURE, STACK, version=4)
