@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackwatch.cli.disposal import describe_disposal
 from stackwatch.cli.live import ask_daemon
 from stackwatch.cli.tables import format_time
 from stackwatch.errors import UsageError
@@ -80,13 +81,18 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
         ]
         newest = jobs[0] if jobs else None
         history = reader.list_events(acquisition_id=found.acquisition_id)
+        planned = reader.find_disposal(found.acquisition_id)
+        disposal = planned.as_record() if planned is not None else None
         return {
             "status": "ok",
             "acquisition": found.as_record(),
-            "because": _reason(found, newest) + _describe_wait(found, live, not_ready),
+            "because": _reason(found, newest)
+            + _describe_wait(found, live, not_ready)
+            + _describe_source(disposal),
             "not_ready": not_ready,
             "watch": live,
             "job": newest.as_record() if newest is not None else None,
+            "disposal": disposal,
             "events": [event.as_record() for event in history],
         }
 
@@ -178,6 +184,10 @@ def _is_meant(acquisition: "AcquisitionRecord", folder: "FolderRecord", what: st
     path = os.path.abspath(what)  # noqa: PTH100 - links are left as people see them
     inside = re.escape(str(folder.path / acquisition.key)).replace(r"\#", r"[0-9]+")
     return re.fullmatch(rf"{inside}(/.*)?", path) is not None
+
+
+def _describe_source(disposal: dict[str, Any] | None) -> str:
+    return f" Its source: {describe_disposal(disposal)}." if disposal is not None else ""
 
 
 def _reason(acquisition: "AcquisitionRecord", job: "Job | None") -> str:

@@ -7,6 +7,7 @@ import typer
 
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.decide import accept, forget
+from stackwatch.cli.disposal import describe_disposal
 from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
@@ -85,6 +86,7 @@ def show(
         "job": details.job.as_record(),
         "datasets": [dataset.as_record() for dataset in details.datasets],
         "events": [event.as_record() for event in details.events],
+        "disposal": details.disposal.as_record() if details.disposal is not None else None,
     }
     if as_json:
         answer_json(record)
@@ -185,6 +187,8 @@ def _describe(record: Mapping[str, Any]) -> str:
     if job["hint"] and job["hint"] not in (job["message"] or ""):
         lines += [f"  hint         {job['hint']}"]
     lines += [f"  dataset      {d['path']} ({d['state']})" for d in record["datasets"]]
+    if record["disposal"] is not None:
+        lines.append(f"  source       {describe_disposal(record['disposal'])}")
     return "\n".join([*lines, *_history(record)])
 
 

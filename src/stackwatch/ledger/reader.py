@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from stackwatch.errors import LedgerError
 from stackwatch.ledger.book import BUSY_TIMEOUT_S
+from stackwatch.ledger.disposals import DisposalRecord
 from stackwatch.ledger.ledger import LEDGER_NAME
 from stackwatch.ledger.lock import is_locked
 from stackwatch.ledger.records import (
@@ -31,11 +32,12 @@ MAX_ROWS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """A job with its datasets and its history, oldest first."""
+    """A job with its datasets and its history, oldest first, and what becomes of its source."""
 
     job: Job
     datasets: tuple[DatasetRecord, ...]
     events: tuple[EventRecord, ...]
+    disposal: DisposalRecord | None = None
 
     def as_record(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -43,6 +45,7 @@ class JobDetails:
             **self.job.as_record(),
             "datasets": [dataset.as_record() for dataset in self.datasets],
             "events": [event.as_record() for event in self.events],
+            "disposal": self.disposal.as_record() if self.disposal is not None else None,
         }
 
 
@@ -146,11 +149,19 @@ class LedgerReader:
             row = self._row("job", job_id=job_id)
             if row is None:
                 return None
+            job = Job.from_row(row)
+            disposals = self._disposals_of(job.acquisition_id)
             return JobDetails(
-                Job.from_row(row),
+                job,
                 tuple(map(DatasetRecord.from_row, self._rows("datasets_of_job", job_id=job_id))),
                 tuple(map(EventRecord.from_row, self._rows("events_of_job", job_id=job_id))),
+                next((one for one in disposals if one.generation == job.generation), None),
             )
+
+    def find_disposal(self, acquisition_id: int) -> DisposalRecord | None:
+        """Return what becomes, or became, of an acquisition's source; of its newest generation."""
+        found = self._disposals_of(acquisition_id)
+        return found[-1] if found else None
 
     def count_jobs(self) -> dict[str, int]:
         """Return how many jobs are in each state; every state is named."""
@@ -173,6 +184,10 @@ class LedgerReader:
         return tuple(EventRecord.from_row(row) for row in rows)
 
     # ------------------------------------------------------------ parts
+
+    def _disposals_of(self, acquisition_id: int) -> list[DisposalRecord]:
+        rows = self._rows("disposals", state=None, disposal_id=None, acquisition_id=acquisition_id)
+        return sorted(map(DisposalRecord.from_row, rows), key=lambda one: one.generation)
 
     def _rows(self, statement: str, **values: object) -> list[sqlite3.Row]:
         return self._connection.execute(load_statements()[statement], values).fetchall()

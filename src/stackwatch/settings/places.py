@@ -110,7 +110,7 @@ _FOLDER_KEYS: Final = ("path", "target", "archive_to")
 
 def _iter_folders(values: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     folders = values.get("folder")
-    for at, table in enumerate(folders if isinstance(folders, list) else []):
+    for at, table in enumerate(folders if isinstance(folders, list | tuple) else []):
         if isinstance(table, dict):
             yield at, table
 

@@ -149,7 +149,7 @@ def test_jobs_show_document(history: History):
     """`jobs show` has the job, its datasets and its history."""
     document = history.answer("jobs", "show", "1")
 
-    assert {"status", "job", "datasets", "events"} == keys(document)
+    assert {"status", "job", "datasets", "events", "disposal"} == keys(document)
     assert JOB_KEYS == keys(document["job"])
     (dataset,) = document["datasets"]
     assert {
@@ -224,7 +224,7 @@ def test_explain_document(history: History):
     document = history.answer("jobs", "explain", "run_2")
 
     assert {
-        "status", "acquisition", "because", "not_ready", "watch", "job", "events",
+        "status", "acquisition", "because", "not_ready", "watch", "job", "events", "disposal",
     } == keys(document)  # fmt: skip
     assert ACQUISITION_KEYS == keys(document["acquisition"])
     assert JOB_KEYS == keys(document["job"])
