@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stackwatch.errors import CorruptSliceError, PlanError, UnsupportedFormatError
+from stackwatch.errors import CorruptSliceError, UnsupportedFormatError
 from stackwatch.model.geometry import Mag, Vec3
 from stackwatch.model.options import Codec
 from stackwatch.model.plan import LayerPlan
@@ -283,9 +283,3 @@ def test_flipped_bytes_never_crash(place, value):
             except (CorruptSliceError, UnsupportedFormatError):
                 return
     assert voxels.shape == found.shape
-
-
-def test_other_codecs_are_refused():
-    """WKW knows LZ4 alone; the message says what to set."""
-    with pytest.raises(PlanError, match="Set `codec`"):
-        choose_wkw_codec(Category.COLOR, "zstd")

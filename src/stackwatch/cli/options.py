@@ -91,7 +91,7 @@ DownsampleOption = Annotated[
     ),
 ]
 FormatOption = Annotated[
-    Literal["zarr3"], typer.Option("--format", help="How the dataset is stored.")
+    Literal["zarr3", "wkw"], typer.Option("--format", help="How the dataset is stored.")
 ]
 InterpolationOption = Annotated[
     Literal["default", "median", "mean", "mode", "nearest", "min", "max"],
@@ -100,8 +100,11 @@ InterpolationOption = Annotated[
     ),
 ]
 CodecOption = Annotated[
-    Literal["auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip"],
-    typer.Option(help="Compression; `auto` chooses by voxel type."),
+    Literal[
+        "auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip",
+        "lz4", "lz4hc", "lz4hc-9",
+    ],
+    typer.Option(help="Compression; `auto` chooses by voxel type. WKW takes the lz4 kinds."),
 ]
 ChunkOption = Annotated[int, typer.Option(metavar="S", help="Edge of a chunk, voxels.")]
 ShardOption = Annotated[

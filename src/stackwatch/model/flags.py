@@ -193,7 +193,7 @@ class ConvertFlags:
         if self.shard is None:
             return None
         edges = (
-            (self.shard, self.shard, self.chunk)
+            (self.shard, self.shard, self.shard if self.format == "wkw" else self.chunk)
             if isinstance(self.shard, int)
             else tuple(self.shard)
         )

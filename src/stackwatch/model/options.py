@@ -1,7 +1,7 @@
 """What a conversion may be told: small frozen records, one for each floor that reads them."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.voxels import Category
@@ -12,8 +12,10 @@ Codec = Literal[
     "lz4", "lz4hc", "lz4hc-9",
 ]  # fmt: skip
 """What chunks are compressed with; the last three are for WKW, which knows nothing else."""
+ZARR3_CODECS: Final = ("auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip")
+WKW_CODECS: Final = ("auto", "none", "lz4", "lz4hc", "lz4hc-9")
 VerifyMode = Literal["sample", "full", "off"]
-StoreFormat = Literal["zarr3"]
+StoreFormat = Literal["zarr3", "wkw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,26 @@ class StoreOptions:
     chunk_vx: int = 32
     shard_vx: Vec3 | None = None
     codec: Codec = "auto"
+
+    @property
+    def mistake(self) -> str:
+        """What these options contradict each other in, and what to set instead; else empty."""
+        shard = self.shard_vx
+        if shard is not None and any(edge % self.chunk_vx for edge in shard):
+            return (
+                f"The shard {tuple(shard)} is no multiple of the chunk ({self.chunk_vx}). "
+                "Set `shard` to multiples of `chunk`."
+            )
+        is_wkw = self.format == "wkw"
+        if is_wkw and shard is not None and len({*shard}) > 1:
+            return f"The files of WKW are cubes, and {tuple(shard)} is none. Set one edge thrice."
+        allowed = WKW_CODECS if is_wkw else ZARR3_CODECS
+        if self.codec not in allowed:
+            return (
+                f"{self.format} cannot be compressed with {self.codec}. "
+                f"Set `codec` to one of {', '.join(allowed)}."
+            )
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

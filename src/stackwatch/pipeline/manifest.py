@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
@@ -12,14 +13,16 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from stackwatch.errors import TargetExistsError, VerificationError
+from stackwatch.errors import StackwatchError, TargetExistsError, VerificationError
 from stackwatch.model.acquisition import show_path
+from stackwatch.readers.wkw import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
 from stackwatch.stores.properties import MANIFEST_FILE
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import ensure_absent
 
 READ_BYTES = 8 * 1024 * 1024
 EMPTY = 0xFFFF_FFFF_FFFF_FFFF
+_SHARD_FOLDER = re.compile(r"c|z[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def sum_metadata(root: Path) -> dict[str, str]:
     """
     return {
         path.relative_to(root).as_posix(): f"{google_crc32c.value(path.read_bytes()):08x}"
-        for path in sorted(root.rglob("zarr.json"))
+        for path in sorted([*root.rglob("zarr.json"), *root.rglob(HEADER_FILE)])
     }
 
 
@@ -210,11 +213,11 @@ def check_manifest(
 
 
 def _shards_below(root: Path) -> set[str]:
-    """Return every file below a `c` directory of an array."""
+    """Return every file below a `c` directory of an array, or a `z…` directory of a WKW mag."""
     found = set()
     for folder, _, files in os.walk(root):
         inside = Path(folder).relative_to(root)
-        if "c" in inside.parts[2:3]:
+        if _SHARD_FOLDER.fullmatch("".join(inside.parts[2:3])):
             found |= {(inside / name).as_posix() for name in files}
     return found
 
@@ -229,6 +232,8 @@ def _shard_problem(path: Path, record: ShardRecord, *, reads_all: bool) -> str:
                 found = _checksum(file.fileno())
                 differs = found != record.crc32c
                 return f"checksum {found:08x} instead of {record.crc32c:08x}" if differs else ""
+            if path.suffix == ".wkw":
+                return _table_problem(file, record)
             return _index_problem(file, record)
     except FileNotFoundError:
         return "missing"
@@ -248,6 +253,22 @@ def _checksum(descriptor: int) -> int:
     while block := os.read(descriptor, READ_BYTES):
         crc = google_crc32c.extend(crc, block)
     return crc
+
+
+def _table_problem(file: FileIO, record: ShardRecord) -> str:
+    """Check a WKW file's header and where its last block ends."""
+    try:
+        header = parse_header(file.read(HEADER_BYTES), Path(record.path))
+    except StackwatchError:
+        return "damaged header"
+    if header.block_type is BlockType.RAW:
+        end = header.data_offset + header.blocks * header.block_bytes
+    else:
+        table = np.frombuffer(file.read(8 * header.blocks), "<u8")
+        if len(table) != header.blocks or np.any(np.diff(table.astype(np.int64)) < 0):
+            return "damaged jump table"
+        end = int(table[-1])
+    return "" if end == record.bytes else f"blocks end at {end} instead of {record.bytes}"
 
 
 def _index_problem(file: FileIO, record: ShardRecord) -> str:

@@ -22,7 +22,7 @@ from stackwatch.engine.stream import StreamControl
 from stackwatch.errors import VerificationError
 from stackwatch.model.geometry import Mag
 from stackwatch.model.plan import LayerPlan, StackPlan
-from stackwatch.pipeline.stored import StoredMag
+from stackwatch.pipeline.stored import StoredMag, open_stored
 from stackwatch.pipeline.streams import OpenSource
 from stackwatch.readers.protocol import SliceSource
 from stackwatch.stores.protocol import MagGrid
@@ -142,7 +142,10 @@ def compare_with_source(
         A voxel differs; the message names layer, mag and place.
     """
     grid = staged.layers[0][1][0]
-    stored = [StoredMag(root / layer.name / str(grid.mag)) for layer, _, _ in staged.layers]
+    stored = [
+        open_stored(root / layer.name / str(grids[0].mag), grids[0])
+        for layer, grids, _ in staged.layers
+    ]
     reads_rows = open_source(staged.stack, 0).can_read_rows
     sample = plan_sample(
         grid,
@@ -313,9 +316,9 @@ def _compare_mags(
 ) -> int:
     """Recompute one chunk of each coarser mag from the finer one."""
     generator = random.Random(f"{seed}{layer.name}")  # noqa: S311 - a sample, not a secret
-    finer = StoredMag(root / layer.name / str(grids[0].mag))
+    finer = open_stored(root / layer.name / str(grids[0].mag), grids[0])
     for previous, grid in pairwise(grids):
-        coarser = StoredMag(root / layer.name / str(grid.mag))
+        coarser = open_stored(root / layer.name / str(grid.mag), grid)
         t = generator.randrange(layer.size_t)
         place = [generator.randrange(count) for count in grid.size.ceil_div(grid.chunk)]
         factor = grid.mag.factor_from(previous.mag)

@@ -16,12 +16,12 @@ from stackwatch.engine.planner import GIB, StreamPlan, StreamRequest, plan_strea
 from stackwatch.engine.spool import SpooledSource
 from stackwatch.engine.statistics import LayerStatistics
 from stackwatch.engine.stream import LayerStream, Pools, StreamControl, run_stream
-from stackwatch.errors import PlanError
 from stackwatch.model.geometry import Mag, VoxelSize
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, LayerPlan, StackPlan
 from stackwatch.model.voxels import Category
-from stackwatch.pipeline.stored import StoredMag
+from stackwatch.pipeline.stored import open_stored
+from stackwatch.pipeline.storing import adapt_grids, ensure_storable, slab_depth
 from stackwatch.readers.protocol import SliceSource
 from stackwatch.stores.protocol import MagGrid, MagWriter, VolumeStore
 
@@ -110,12 +110,7 @@ def _plan_job(
     )
     resources = options.resources
     store = options.store
-    if store.shard_vx is not None and any(edge % store.chunk_vx for edge in store.shard_vx):
-        raise PlanError(
-            f"The shard {tuple(store.shard_vx)} is no multiple of the chunk ({store.chunk_vx}). "
-            "Set `shard` to multiples of `chunk`.",
-            hint="Set `shard` to multiples of `chunk`.",
-        )
+    ensure_storable(stack, store)
     plan = plan_stream(
         StreamRequest(
             size=layer.size,
@@ -127,8 +122,10 @@ def _plan_job(
             can_read_rows=stack.can_read_rows and stack.treatment.orientation == 1,
             threads=resources.threads or usable_cpus(),
             budget_bytes=budget_bytes(options),
+            slab_depth=slab_depth(store),
         )
     )
+    plan = adapt_grids(plan, store)
     return StackJob(stack, mags, plan, plan_later_passes(plan, layer, options))
 
 
@@ -162,6 +159,7 @@ def plan_later_passes(
                 read_threads=1,
             )
         )
+        plan = adapt_grids(plan, options.store)
         passes.append(plan)
     return tuple(passes)
 
@@ -258,7 +256,7 @@ class Streamer:
         quiet = StreamControl(cancelled=self.control.cancelled)
         for plan in passes:
             last = mags.grids[-1]
-            stored = StoredMag(self.root / self.store.mag_path(mags.layer, last.mag))
+            stored = open_stored(self.root / self.store.mag_path(mags.layer, last.mag), last)
             stream = self._layer_stream(mags, plan.grids, is_first_stored=True)
             self.store.wait()
             with Pools(plan.read_threads, plan.encode_threads) as pools:

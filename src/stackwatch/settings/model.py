@@ -248,6 +248,12 @@ class FolderSettings(_Section):
             return NETWORK_SIGNALLED_GAP_S if is_remote else LOCAL_SIGNALLED_GAP_S
         return NETWORK_QUIET_GAP_S if is_remote else LOCAL_QUIET_GAP_S
 
+    @model_validator(mode="after")
+    def _store_is_possible(self) -> Self:
+        if self._store_options().mistake:
+            raise _refuse(self._store_options().mistake)
+        return self
+
     def dataset_name_for(self, acquisition: str) -> str:
         """Return the directory name of an acquisition's dataset, fit for WEBKNOSSOS.
 
@@ -283,17 +289,20 @@ class FolderSettings(_Section):
                 else PartialVoxelSize(),
                 prefer=self.voxel_size_from,
             ),
-            store=StoreOptions(
-                format=self.format,
-                chunk_vx=self.chunk_vx,
-                shard_vx=Vec3(*self.shard_vx) if self.shard_vx is not None else None,
-                codec=self.codec,
-            ),
+            store=self._store_options(),
             mags=MagOptions(
                 interpolation=self.interpolation, max_mag=self.max_mag, downsample=self.downsample
             ),
             resources=resources or ResourceOptions(),
             verify=self.verify,
+        )
+
+    def _store_options(self) -> StoreOptions:
+        return StoreOptions(
+            format=self.format,
+            chunk_vx=self.chunk_vx,
+            shard_vx=Vec3(*self.shard_vx) if self.shard_vx is not None else None,
+            codec=self.codec,
         )
 
     def _layout_options(self) -> LayoutOptions:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stackwatch.model.geometry import VoxelSize
+from stackwatch.model.options import StoreFormat
 from stackwatch.model.plan import LayerPlan
 from stackwatch.stores.protocol import MagGrid
 
@@ -54,21 +55,22 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def properties(
-    name: str, layers: tuple[WrittenLayer, ...], voxel_size: VoxelSize
+    name: str,
+    layers: tuple[WrittenLayer, ...],
+    voxel_size: VoxelSize,
+    store_format: StoreFormat = "zarr3",
 ) -> dict[str, Any]:
     """Return the content of `datasource-properties.json`."""
     return {
         "id": {"name": name, "team": ""},
         "scale": {"factor": [float(edge) for edge in voxel_size], "unit": "nanometer"},
-        "dataLayers": [_layer_properties(layer) for layer in layers],
+        "dataLayers": [_layer_properties(layer, store_format) for layer in layers],
         "version": 1,
     }
 
 
-def _layer_properties(layer: WrittenLayer) -> dict[str, Any]:
+def _layer_properties(layer: WrittenLayer, store_format: StoreFormat) -> dict[str, Any]:
     plan = layer.plan
-    first = 1 if plan.size_t > 1 else 0
-    axis_order = {axis: first + place for place, axis in enumerate("cxyz")}
     record: dict[str, Any] = {
         "name": plan.name,
         "category": str(plan.category),
@@ -79,16 +81,9 @@ def _layer_properties(layer: WrittenLayer) -> dict[str, Any]:
             "depth": plan.size.z,
         },
         "elementClass": plan.voxel_type.element_class,
-        "dataFormat": "zarr3",
+        "dataFormat": store_format,
         "numChannels": plan.voxel_type.channels,
-        "mags": [
-            {
-                "mag": list(grid.mag),
-                "path": f"./{plan.name}/{grid.mag}",
-                "axisOrder": axis_order,
-            }
-            for grid in layer.grids
-        ],
+        "mags": [_mag_properties(plan, grid, store_format) for grid in layer.grids],
     }
     if plan.size_t > 1:
         record["additionalAxes"] = [{"name": "t", "bounds": [0, plan.size_t], "index": 0}]
@@ -97,6 +92,14 @@ def _layer_properties(layer: WrittenLayer) -> dict[str, Any]:
     else:
         record["defaultViewConfiguration"] = _view_configuration(layer)
     return record
+
+
+def _mag_properties(plan: LayerPlan, grid: MagGrid, store_format: StoreFormat) -> dict[str, Any]:
+    record: dict[str, Any] = {"mag": list(grid.mag), "path": f"./{plan.name}/{grid.mag}"}
+    if store_format == "wkw":
+        return record | {"cubeLength": grid.shard.x}
+    first = 1 if plan.size_t > 1 else 0
+    return record | {"axisOrder": {axis: first + at for at, axis in enumerate("cxyz")}}
 
 
 def _json_integer(value: int) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stackwatch.errors import PlanError
 from stackwatch.model.geometry import Mag, Vec3
 from stackwatch.model.options import Codec
 from stackwatch.model.plan import LayerPlan
@@ -61,23 +60,18 @@ def choose_wkw_codec(category: Category, codec: Codec = "auto") -> WkwCodec:
     hardly more than by LZ4, at a tenth of its speed; segmentations shrink to half of LZ4's size,
     and further levels cost more than they save.
 
-    Raises
-    ------
-    PlanError
-        WKW knows LZ4 and nothing else; the caller parks the job.
+    Parameters
+    ----------
+    category : Category
+    codec : str
+        One of `WKW_CODECS`: WKW knows LZ4 and nothing else.
     """
     if codec == "auto":
         codec = "lz4hc" if category is Category.SEGMENTATION else "lz4"
-    found = _NAMED.get(codec)
-    if found is None:
-        hint = f"Set `codec` to one of auto, {', '.join(_NAMED)}, or `format` to zarr3."
-        raise PlanError(
-            f"WKW files cannot be compressed with {codec}. {hint}", hint=hint, codec=codec
-        )
-    return found
+    return _NAMED[codec]
 
 
-_NAMED: dict[str, WkwCodec] = {
+_NAMED: dict[Codec, WkwCodec] = {
     "none": WkwCodec(BlockType.RAW),
     "lz4": WkwCodec(BlockType.LZ4),
     "lz4hc": WkwCodec(BlockType.LZ4HC, 3),
