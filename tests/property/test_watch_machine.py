@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -621,6 +621,11 @@ def act(world: World, number: int, what: str, key: str, name: str) -> None:
     acts=st.lists(ACTS, max_size=12),
     hinted=st.lists(st.booleans(), min_size=1, max_size=5),
     is_remote=st.booleans(),
+)
+@example(
+    acts=[(1.0, "write", "aaa", "1.tif"), (1.0, "rename", "aaa", "")],
+    hinted=[False],
+    is_remote=False,
 )
 def test_events_change_the_time_and_nothing_else(marker, acts, hinted, is_remote):
     """I7: with events, without, or with some of them, the same final content is published.

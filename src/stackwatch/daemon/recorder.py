@@ -64,14 +64,16 @@ class Recorder:
             case RecordIncomplete() | RecordHeldBack() | RecordSkipped():
                 self._record_reason(folder, action, facts)
             case QueueGeneration(sighting, generation, supersedes):
-                fact = facts.get(sighting.key)
+                fact = self._fact(folder, sighting.key, facts)
                 if fact is not None and fact.content_digest:
                     # other names or sizes may be those of notes that no layer is made from
                     self._compare(folder, sighting, fact, supersedes)
                 else:
                     self.queue(folder, sighting, generation)
             case CompareDigest(sighting, generation, _):
-                self._compare(folder, sighting, facts[sighting.key], generation)
+                fact = self._fact(folder, sighting.key, facts)
+                assert fact is not None
+                self._compare(folder, sighting, fact, generation)
             case Restore(sighting):
                 state = self._verbs.restore(name, sighting)
                 _log(name, sighting.key).info(Event.ACQUISITION_SETTLED, state=str(state))
@@ -87,6 +89,12 @@ class Recorder:
                 _log(name, key).info(Event.ACQUISITION_VANISHED)
             case _:
                 assert_never(action)
+
+    def _fact(
+        self, folder: WatchedFolder, key: str, facts: Mapping[str, AcquisitionFact]
+    ) -> AcquisitionFact | None:
+        """Return what is known of an acquisition; it may have been renamed a moment ago."""
+        return facts.get(key) or self._verbs.facts(folder.name).get(key)
 
     def _compare(
         self, folder: WatchedFolder, sighting: Sighting, fact: AcquisitionFact, generation: int
@@ -147,7 +155,8 @@ class Recorder:
                     files=seen.files,
                 )
             case RecordHeldBack(_, vetoes):
-                is_told = facts[seen.key].state is AcquisitionState.INCOMPLETE
+                fact = self._fact(folder, seen.key, facts)
+                is_told = fact is not None and fact.state is AcquisitionState.INCOMPLETE
                 explain = why_incomplete if is_told else why_settling
                 self._verbs.hold_back(folder.name, seen, explain(folder.settings, seen, vetoes))
             case RecordSkipped():
