@@ -6,25 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from stackwatch.errors import (
-    IncompleteAcquisitionError,
     LedgerError,
     StackwatchError,
     VanishedError,
 )
 from stackwatch.ledger.book import Book
 from stackwatch.ledger.columns import dump_json, parse_json
+from stackwatch.ledger.endings import (
+    STATE_OF_JOB,
+    fail_open_jobs,
+    lacks_files,
+    set_incomplete,
+    was_not_there,
+)
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import AcquisitionFact, Sighting, VetoKind
 from stackwatch.model.job import AcquisitionId, AcquisitionState, FolderState, JobState
-
-STATE_OF_JOB = {
-    JobState.QUEUED: AcquisitionState.QUEUED,
-    JobState.CLAIMED: AcquisitionState.CONVERTING,
-    JobState.WAITING: AcquisitionState.WAITING,
-    JobState.SUCCEEDED: AcquisitionState.PUBLISHED,
-    JobState.PARKED: AcquisitionState.PARKED,
-}
-"""`failed` has no state of its own: a newer generation took over, or the acquisition vanished."""
 
 _KINDS = frozenset(VetoKind)
 
@@ -189,6 +186,11 @@ class FolderVerbs:
                 key_to=show_path(sighting.key),
             )
 
+    def sight(self, name: str, sighting: Sighting) -> AcquisitionId:
+        """Bring what is known of an acquisition's looks and of its sidecar up to date."""
+        with self._book.transaction():
+            return self._sight(name, sighting)
+
     def restore(self, name: str, sighting: Sighting) -> AcquisitionState:
         """Put the state of an acquisition back: it lies still, exactly as it was recorded.
 
@@ -245,7 +247,7 @@ class FolderVerbs:
     def _sight(self, name: str, sighting: Sighting) -> AcquisitionId:
         """Insert an acquisition, or bring what is known of its looks up to date."""
         looks = {
-            "name": os.fsencode(sighting.name),
+            "name": os.fsencode(sighting.directives.name or sighting.name),
             "kind": sighting.kind,
             "source": os.fsencode(sighting.source),
             "stat_mark": sighting.stat_mark,
@@ -257,6 +259,9 @@ class FolderVerbs:
             "upload": sighting.directives.upload,
         }
         row = self._acquisition(name, sighting.key)
+        if row is not None and not sighting.is_probed:
+            # nobody has read its sidecar this time: what it said last still holds
+            looks |= {column: row[column] for column in ("name", "priority", "upload")}
         if row is not None:
             self._book.rows("sight_acquisition", acquisition_id=row["id"], **looks)
             return AcquisitionId(row["id"])
@@ -296,14 +301,22 @@ class FolderVerbs:
     def _state_by_job(self, acquisition: sqlite3.Row) -> AcquisitionState:
         job = self._newest_job(acquisition)
         if job is None:
-            return AcquisitionState.PARKED  # only a verdict without a job leads here
-        if job["state"] == JobState.FAILED:
+            return self._state_without_job(acquisition)
+        if job["state"] == JobState.FAILED or was_not_there(job):
             self._book.move_job(job, JobState.QUEUED, "job.queued")
             self._book.rows("job_retried", job_id=job["id"], now_us=self._book.now_us())
             return AcquisitionState.QUEUED
-        if job["state"] == JobState.PARKED and _lacks_files(parse_json(job["error"])):
+        if job["state"] == JobState.PARKED and lacks_files(parse_json(job["error"])):
             return AcquisitionState.INCOMPLETE
         return STATE_OF_JOB[JobState(job["state"])]
+
+    def _state_without_job(self, acquisition: sqlite3.Row) -> AcquisitionState:
+        """Return `published` for a content that was taken up again; else a verdict parked it."""
+        generation = self._book.row(
+            "generation", acquisition_id=acquisition["id"], number=acquisition["generation"]
+        )
+        is_published = generation is not None and generation["content_digest"]
+        return AcquisitionState.PUBLISHED if is_published else AcquisitionState.PARKED
 
     def _newest_job(self, acquisition: sqlite3.Row) -> sqlite3.Row | None:
         return self._book.row(
@@ -313,63 +326,6 @@ class FolderVerbs:
     def _newest_error(self, acquisition: sqlite3.Row) -> str:
         job = self._newest_job(acquisition)
         return str(job["error"]) if job is not None else ""
-
-
-def end_job(
-    book: Book,
-    job: sqlite3.Row,
-    to: JobState,
-    event: str,
-    error: StackwatchError | None = None,
-    *,
-    result: dict[str, Any] | None = None,
-    not_before_us: int = 0,
-) -> None:
-    """Move a job out of somebody's hands and keep what came of it."""
-    facts = {"error_code": error.code} if error else {}
-    book.move_job(job, to, event, attempt=job["attempt"], **facts)
-    book.rows(
-        "job_ended",
-        job_id=job["id"],
-        error=dump_json(error.as_record()) if error else "",
-        result=dump_json(result),
-        not_before_us=not_before_us,
-        now_us=book.now_us(),
-    )
-
-
-def fail_open_jobs(book: Book, acquisition_id: int, error: StackwatchError) -> int:
-    """End the jobs of an acquisition that nobody works on; return how many."""
-    jobs = book.rows("open_jobs", acquisition_id=acquisition_id)
-    for job in jobs:
-        end_job(book, job, JobState.FAILED, "job.failed", error)
-    return len(jobs)
-
-
-def lift_verdict(book: Book, job: sqlite3.Row) -> None:
-    """Let an acquisition follow its job again, if the job's end was the verdict about it.
-
-    A person who has the job tried again thinks otherwise.
-    """
-    row = book.row("acquisition_by_id", acquisition_id=job["acquisition_id"])
-    assert row is not None
-    states = (AcquisitionState.INCOMPLETE, AcquisitionState.IGNORED)
-    if row["state"] in states and row["error"] and row["error"] == job["error"]:
-        book.move_acquisition(row["id"], AcquisitionState.QUEUED, "acquisition.queued")
-        book.rows("acquisition_error", acquisition_id=row["id"], error="")
-
-
-def set_incomplete(book: Book, acquisition_id: int, error: str) -> None:
-    """Note that a conversion found files missing; `error` as the job's column holds it."""
-    book.move_acquisition(acquisition_id, AcquisitionState.INCOMPLETE, "acquisition.incomplete")
-    book.rows("acquisition_error", acquisition_id=acquisition_id, error=error)
-
-
-def _lacks_files(error: dict[str, Any] | None) -> bool:
-    """Tell whether a conversion, not the watcher, found that the acquisition is incomplete."""
-    if error is None or error.get("error_code") != IncompleteAcquisitionError.code:
-        return False
-    return not error.get("values", {}).get("aborted", False)
 
 
 def _fact(row: sqlite3.Row) -> AcquisitionFact:
@@ -388,7 +344,7 @@ def _fact(row: sqlite3.Row) -> AcquisitionFact:
         root_inode=row["root_inode"],
         accepted_mark=row["accepted_mark"],
         ignored_mark=row["ignored_mark"],
-        lacks_files=state is AcquisitionState.INCOMPLETE and _lacks_files(error),
+        lacks_files=state is AcquisitionState.INCOMPLETE and lacks_files(error),
         held_back=frozenset(VetoKind(kind) for kind in kinds if kind in _KINDS),
     )
 

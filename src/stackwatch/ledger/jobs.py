@@ -15,7 +15,7 @@ from stackwatch.errors import (
 )
 from stackwatch.ledger.book import Book
 from stackwatch.ledger.columns import dump_json
-from stackwatch.ledger.folders import STATE_OF_JOB, end_job, lift_verdict
+from stackwatch.ledger.endings import STATE_OF_JOB, end_job, lift_verdict
 from stackwatch.ledger.records import Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import AcquisitionState, DatasetState, JobId, JobState, NewJob

@@ -18,6 +18,7 @@ from stackwatch.ledger.book import Book, connect_writer
 from stackwatch.ledger.datasets import DatasetVerbs
 from stackwatch.ledger.disposals import DisposalVerbs
 from stackwatch.ledger.folders import FolderVerbs
+from stackwatch.ledger.generations import GenerationVerbs
 from stackwatch.ledger.jobs import JobVerbs
 from stackwatch.ledger.lock import StateLock
 from stackwatch.ledger.records import DatasetRecord, Job
@@ -61,6 +62,7 @@ class Ledger:
     verdicts : VerdictVerbs
     jobs : JobVerbs
     datasets : DatasetVerbs
+    generations : GenerationVerbs
     disposals : DisposalVerbs
     migrated_from : Path or None
         The copy that was made because the file had an older schema.
@@ -78,6 +80,7 @@ class Ledger:
         self.verdicts = VerdictVerbs(book)
         self.jobs = JobVerbs(book)
         self.datasets = DatasetVerbs(book)
+        self.generations = GenerationVerbs(book)
         self.disposals = DisposalVerbs(book)
 
     @classmethod

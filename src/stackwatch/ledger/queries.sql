@@ -218,6 +218,9 @@ SELECT * FROM dataset_facts WHERE job_id = :job_id ORDER BY id;
 -- name: datasets_of_generation
 SELECT * FROM dataset_facts WHERE generation_id = :generation_id ORDER BY id;
 
+-- name: dataset_by_id
+SELECT * FROM dataset_facts WHERE id = :dataset_id;
+
 -- name: datasets_in_state
 SELECT * FROM dataset_facts WHERE state = :state ORDER BY id;
 
@@ -248,6 +251,9 @@ UPDATE datasets SET published_at_us = :now_us WHERE id = :dataset_id;
 
 -- name: dataset_superseded
 UPDATE datasets SET superseded_at_us = :now_us WHERE id = :dataset_id;
+
+-- name: dataset_generation
+UPDATE datasets SET generation_id = :generation_id WHERE id = :dataset_id;
 
 -- name: events_of_job
 SELECT * FROM events WHERE job_id = :job_id ORDER BY id;

@@ -6,7 +6,7 @@ import sqlite3
 from stackwatch.errors import CancelledError, StackwatchError, UsageError
 from stackwatch.ledger.book import Book
 from stackwatch.ledger.columns import dump_json
-from stackwatch.ledger.folders import fail_open_jobs, set_incomplete
+from stackwatch.ledger.endings import fail_open_jobs, set_incomplete
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import AcquisitionId, AcquisitionState
 

@@ -104,10 +104,11 @@ DATASET_TRANSITIONS: dict[DatasetState, frozenset[DatasetState]] = {
     ),
     DatasetState.PUBLISHED: frozenset({DatasetState.SUPERSEDED}),
     DatasetState.ABANDONED: frozenset({DatasetState.PUBLISHING}),
-    DatasetState.SUPERSEDED: frozenset(),
+    DatasetState.SUPERSEDED: frozenset({DatasetState.PUBLISHED}),
 }
 """`publishing` is recorded before the rename and `published` after it; an attempt that ended
-between the two is looked for on the disk, and is `abandoned` if it is not there."""
+between the two is looked for on the disk, and is `abandoned` if it is not there. A dataset whose
+content is back, after one that was never published, is `published` again."""
 
 
 @dataclass(frozen=True, slots=True)
