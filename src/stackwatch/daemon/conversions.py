@@ -208,7 +208,7 @@ class Conversions:
         running = Running(
             job,
             self._clock.monotonic(),
-            needed_bytes=estimate_need(job.total_bytes, job.error),
+            needed_bytes=estimate_need(job.total_bytes, job.error).bytes,
             device=self._intake.rooms.device_of(job.target),
         )
         self._running[job.job_id] = running
@@ -382,5 +382,5 @@ class Conversions:
                 Event.MISTAKE_CAUGHT, error_code=error.code, message=error.message
             )
         del self._running[job.job_id]
-        if isinstance(outcome.error, OutOfSpaceError):
+        if isinstance(outcome.error, OutOfSpaceError) and "needed_bytes" in outcome.error.values:
             self._intake.rooms.pause(job.folder, pause_of(outcome.error))

@@ -44,7 +44,8 @@ def plan_order(settings: Settings, history: History, job: Job, sighting: Sightin
     ensure_unclaimed(
         settings, folder, job.name, history.older_names(folder.target, job.acquisition_id)
     )
-    resources = _share(settings, count_kills(history.events_of(job.job_id)))
+    share = _share(settings, count_kills(history.events_of(job.job_id)))
+    resources = replace(share, reserve_gib=folder.reserve_gib)
     published = [
         dataset
         for dataset in history.datasets_of(job.acquisition_id)

@@ -12,11 +12,9 @@ from typing import Any
 
 from stackwatch.errors import OutOfSpaceError
 from stackwatch.model.acquisition import show_path
+from stackwatch.stores.room import plan_reserve
 
 GIB = 1 << 30
-RESERVE_SHARE = 0.05
-"""Of a small disk this share is kept free instead of `reserve_gib`."""
-
 NEED_FACTOR = 1.2
 """What a dataset takes, over its source: all mags, somewhat compressed. Only for a first look; the
 worker knows better when it has read the headers, and says so."""
@@ -39,8 +37,8 @@ class Room:
         Targets on one file system share it.
     total_bytes, free_bytes : int
         Free for us, not for root.
-    free_inodes : int or None
-        None where the file system does not count them.
+    total_inodes, free_inodes : int
+        0 in all where the file system does not count them.
     obstacle : str
         Why nothing can be written there at all, for a person; empty if something can.
     """
@@ -48,7 +46,8 @@ class Room:
     device: int = 0
     total_bytes: int = 0
     free_bytes: int = 0
-    free_inodes: int | None = None
+    total_inodes: int = 0
+    free_inodes: int = 0
     obstacle: str = ""
 
 
@@ -90,7 +89,8 @@ def probe_room(target: Path) -> Room:
         device,
         found.f_blocks * found.f_frsize,
         found.f_bavail * found.f_frsize,
-        found.f_favail if found.f_files > 0 else None,
+        found.f_files,
+        found.f_favail,
     )
     if not target.is_dir():
         return Room(obstacle=f"“{show_path(target)}” is no folder")
@@ -100,13 +100,16 @@ def probe_room(target: Path) -> Room:
     return room
 
 
-def plan_reserve(reserve_gib: float, total_bytes: int) -> int:
-    """Return how much is kept free, in bytes: as set, or a twentieth of a disk that is small."""
-    return int(min(reserve_gib * GIB, total_bytes * RESERVE_SHARE))
+@dataclass(frozen=True, slots=True)
+class Need:
+    """About what a conversion is going to take of its target's disk."""
+
+    bytes: int
+    inodes: int = INODES_LEAST
 
 
-def estimate_need(source_bytes: int, error: Mapping[str, Any] | None = None) -> int:
-    """Return about how many bytes a conversion will write.
+def estimate_need(source_bytes: int, error: Mapping[str, Any] | None = None) -> Need:
+    """Return about what a conversion is going to take.
 
     Parameters
     ----------
@@ -114,15 +117,19 @@ def estimate_need(source_bytes: int, error: Mapping[str, Any] | None = None) -> 
         Of the acquisition's files.
     error : mapping or None
         Of the job's last attempt, as the ledger has it: a worker that found too little room had
-        read the headers, so its figure is the better one.
+        read the headers, so its figures are the better ones.
     """
-    told = (error or {}).get("values", {}).get("needed_bytes")
-    return int(told) if isinstance(told, int) else int(source_bytes * NEED_FACTOR)
+    told = (error or {}).get("values", {})
+    known, inodes = told.get("needed_bytes"), told.get("needed_inodes")
+    return Need(
+        known if isinstance(known, int) else int(source_bytes * NEED_FACTOR),
+        max(INODES_LEAST, inodes if isinstance(inodes, int) else 0),
+    )
 
 
 def judge_room(
     room: Room,
-    needed_bytes: int,
+    need: Need,
     reserve_gib: float,
     promised_bytes: int = 0,
     *,
@@ -133,7 +140,7 @@ def judge_room(
     Parameters
     ----------
     room : Room
-    needed_bytes : int
+    need : Need
     reserve_gib : float
         As set for the folder.
     promised_bytes : int
@@ -148,25 +155,28 @@ def judge_room(
         in vain, and block what comes after it; its own worker shall tell.
     """
     if room.obstacle:
-        return Pause(f"waits for its target: {room.obstacle}", needed_bytes)
+        return Pause(f"waits for its target: {room.obstacle}", need.bytes)
     reserve = plan_reserve(reserve_gib, room.total_bytes)
-    if room.free_inodes is not None and room.free_inodes < INODES_LEAST:
-        reason = f"waits for room: its target's disk has {room.free_inodes} free inodes left"
-        return Pause(reason, needed_bytes, room.free_bytes, reserve)
-    if needed_bytes > room.total_bytes - reserve:
+    if need.bytes > room.total_bytes - reserve or 0 < room.total_inodes < need.inodes:
         return None
+    if room.total_inodes and room.free_inodes < need.inodes:
+        reason = (
+            f"waits for room: needs {need.inodes} inodes, its target's disk has "
+            f"{room.free_inodes} free"
+        )
+        return Pause(reason, need.bytes, room.free_bytes, reserve)
     free = max(0, room.free_bytes - reserve - promised_bytes)
-    margin = min(int(needed_bytes * RESUME_SHARE), RESUME_MOST) if is_paused else 0
-    wanted = min(needed_bytes + margin, room.total_bytes - reserve)
+    margin = min(int(need.bytes * RESUME_SHARE), RESUME_MOST) if is_paused else 0
+    wanted = min(need.bytes + margin, room.total_bytes - reserve)
     if free >= wanted:
         return None
     reason = (
-        f"waits for room: needs {show_bytes(needed_bytes)}, {show_bytes(free)} free above the "
+        f"waits for room: needs {show_bytes(need.bytes)}, {show_bytes(free)} free above the "
         f"reserve of {show_bytes(reserve)}"
     )
     if promised_bytes:
         reason += f" and the {show_bytes(promised_bytes)} that running conversions still need"
-    return Pause(reason, needed_bytes, free, reserve)
+    return Pause(reason, need.bytes, free, reserve)
 
 
 def pause_of(error: OutOfSpaceError) -> Pause:
@@ -174,8 +184,6 @@ def pause_of(error: OutOfSpaceError) -> Pause:
     needed, free, reserve = (
         int(error.values.get(key) or 0) for key in ("needed_bytes", "free_bytes", "reserve_bytes")
     )
-    if not needed:
-        return Pause(f"waits for room: {error.message}")
     reason = (
         f"waits for room: needs {show_bytes(needed)}, {show_bytes(max(0, free - reserve))} free "
         f"above the reserve of {show_bytes(reserve)}"

@@ -5,6 +5,7 @@ with the daemon, stops when the socket ends, and publishes nothing the daemon ha
 """
 
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable
@@ -15,12 +16,21 @@ from stackwatch.daemon.channel import Channel
 from stackwatch.daemon.child import connect_to_daemon
 from stackwatch.daemon.wire import load_record
 from stackwatch.daemon.worker_journal import DaemonJournal
-from stackwatch.errors import StackwatchError, TargetExistsError, UnexpectedError
+from stackwatch.errors import (
+    StackwatchError,
+    TargetExistsError,
+    UnexpectedError,
+    WorkerKilledError,
+)
 from stackwatch.failpoints import reach
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.result import ConvertResult
 from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.pipeline.journal import Journal
+
+MEMORY_TIMES = 4.0
+MEMORY_BESIDE_GIB = 4.0
+"""A worker may hold its budget so many times, and so much beside it, before it is refused more."""
 
 Convert = Callable[[ConvertRequest, Journal, threading.Event], ConvertResult]
 Digest = Callable[[ConvertRequest], str]
@@ -49,6 +59,7 @@ def serve(channel: Channel, convert: Convert, digest: Digest) -> int:
         outcome = _report(inspect_request, message)
     else:
         reach("worker.started")
+        limit_memory(message["request"]["options"]["resources"]["memory_gib"])
         outcome = _report(
             lambda request: convert(request, journal, journal.cancelled).as_record(), message
         )
@@ -89,9 +100,33 @@ def _report(
         result = carry_out(load_record(ConvertRequest, message["request"]))
     except StackwatchError as error:
         return {"kind": "error", "error": error.as_record()}
+    except MemoryError:
+        return {"kind": "error", "error": _out_of_memory().as_record()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon must hear of it
         return {"kind": "error", "error": _describe_unexpected(error).as_record()}
     return {"kind": "result", "result": result}
+
+
+def limit_memory(memory_gib: float | None) -> None:
+    """Let this process fail, not the machine, where a file makes a library ask for too much.
+
+    What the engine plans stays far below; mapped files do not count.
+    """
+    if memory_gib is None:
+        return
+    wanted = int((MEMORY_TIMES * memory_gib + MEMORY_BESIDE_GIB) * (1 << 30))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _out_of_memory() -> WorkerKilledError:
+    hint = "Lower `memory_gib` or `workers` under `[daemon]`, or add memory."
+    return WorkerKilledError(
+        "The conversion asked for far more memory than it was given. It is tried again with half "
+        f"the memory and one thread. {hint}",
+        hint=hint,
+    )
 
 
 def _describe_unexpected(error: Exception) -> UnexpectedError:

@@ -146,10 +146,19 @@ class MagOptions:
 
 @dataclass(frozen=True, slots=True)
 class ResourceOptions:
-    """What a conversion may use: None takes the machine's default."""
+    """What a conversion may use: None takes the machine's default.
+
+    Attributes
+    ----------
+    threads : int or None
+    memory_gib : float or None
+    reserve_gib : float
+        What stays free on the target's disk; of a small disk a twentieth.
+    """
 
     threads: int | None = None
     memory_gib: float | None = None
+    reserve_gib: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

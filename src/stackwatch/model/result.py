@@ -113,6 +113,8 @@ class Progress:
     bytes_read, bytes_written : int
     layer : str
         The layer being written.
+    steps : int
+        Files and folders flushed; it grows where no slice moves.
     """
 
     phase: str
@@ -121,3 +123,4 @@ class Progress:
     bytes_read: int = 0
     bytes_written: int = 0
     layer: str = ""
+    steps: int = 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stackwatch import __version__, failpoints
 from stackwatch.engine.memory import keep_freed_memory
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import MixedSlicesError
+from stackwatch.errors import MixedSlicesError, OutOfSpaceError
 from stackwatch.layout.sidecar import Sidecar
 from stackwatch.layout.uniform import explain_mixed
 from stackwatch.model.acquisition import show_path
@@ -58,13 +58,13 @@ from stackwatch.stores.properties import (
 from stackwatch.stores.publish import (
     STAGED_NAME,
     Staging,
-    ensure_room,
     publish,
     remove_abandoned,
     staging_by_hand,
     sync_tree,
     write_errors,
 )
+from stackwatch.stores.room import RoomWatch
 
 RANGE_VOXELS = 1 << 24
 """Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
@@ -159,8 +159,9 @@ class _Conversion:
         self._started = time.perf_counter()
         self._control = StreamControl(self._count_slice, cancelled)
         self._lock = threading.Lock()
-        self._done = self._total = 0
+        self._done = self._total = self._steps = 0
         self._layer = ""
+        self._room: RoomWatch | None = None
         self._bytes: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def run(self, acquisition: OpenAcquisition) -> ConvertResult:
@@ -181,7 +182,13 @@ class _Conversion:
 
         jobs = plan_jobs(dataset, self._options, lambda stack: open_source(stack, 0).decode_bytes)
         spool_bytes = max((job.spool_bytes for job in jobs), default=0)
-        ensure_room(self._staging, estimate_bytes(dataset) + spool_bytes)
+        room = self._room = RoomWatch(
+            self._staging,
+            estimate_bytes(dataset) + spool_bytes,
+            estimate_files(jobs),
+            self._options.resources.reserve_gib,
+        )
+        room.ensure()
         failpoints.reach("convert.planned")
         with write_errors(self._staging):
             self._root.mkdir()
@@ -197,6 +204,9 @@ class _Conversion:
             written = self._stream(acquisition, jobs, streamer)
             with write_errors(self._staging):
                 store.wait()
+        except OutOfSpaceError as error:
+            store.abort()
+            raise room.explain(error, lambda: store.bytes_written) from error.__cause__
         except BaseException:
             store.abort()
             raise
@@ -302,7 +312,7 @@ class _Conversion:
         self._report("publishing")
         self._control.check()
         with write_errors(self._staging):
-            sync_tree(self._root)
+            sync_tree(self._root, self._count_step)
         ensure_unchanged(acquisition.place, acquisition.look)
         target = self._request.target
         for stage in ("publishing", "published"):
@@ -341,11 +351,27 @@ class _Conversion:
         with self._lock:
             self._done += 1
         self._report("converting")
+        if self._room is not None:
+            self._room.check(self._bytes()[1])
+
+    def _count_step(self) -> None:
+        """Show that a phase without slices gets on: flushing a large tree may take an hour."""
+        with self._lock:
+            self._steps += 1
+        self._report("publishing")
 
     def _report(self, phase: str) -> None:
         bytes_read, bytes_written = self._bytes()
         self._journal.progress(
-            Progress(phase, self._done, self._total, bytes_read, bytes_written, self._layer)
+            Progress(
+                phase,
+                self._done,
+                self._total,
+                bytes_read,
+                bytes_written,
+                self._layer,
+                self._steps,
+            )
         )
 
 
@@ -360,6 +386,16 @@ def estimate_bytes(dataset: DatasetPlan) -> int:
         share = 0.2 if layer.category == "segmentation" else 0.8
         total += voxels * share * 4 / 3
     return int(total)
+
+
+def estimate_files(jobs: tuple[StackJob, ...]) -> int:
+    """Return about how many files and directories a dataset has: a shard lies in one of its own."""
+    total = 32
+    for job in jobs:
+        grids = [*job.plan.grids, *(grid for later in job.later for grid in later.grids[1:])]
+        shards = sum(grid.size.ceil_div(grid.shard).volume for grid in grids)
+        total += len(job.stack.layers) * (2 * shards * len(job.stack.planes_tz) + 8 * len(grids))
+    return total
 
 
 def peak_mib() -> float:

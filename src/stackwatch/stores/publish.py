@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -166,10 +166,11 @@ def ensure_room(folder: Path, needed_bytes: int) -> None:
     )
 
 
-def sync_tree(root: Path) -> None:
+def sync_tree(root: Path, on_step: Callable[[], None] = lambda: None) -> None:
     """Flush the metadata files and every directory below `root`, deepest first, then `root`.
 
-    The shards have been flushed as they were finished.
+    The shards have been flushed as they were finished. `on_step` is called after each one: on a
+    slow share a large tree takes long.
     """
     failpoints.reach("publish.before_fsync")
     for folder, _, files in os.walk(root, topdown=False):
@@ -177,6 +178,7 @@ def sync_tree(root: Path) -> None:
             if name.endswith(".json"):
                 _sync_file(Path(folder, name))
         sync_folder(Path(folder))
+        on_step()
 
 
 def _sync_file(path: Path) -> None:
