@@ -4,12 +4,21 @@ Touching, copying back or adding a note changes the stat mark, not the voxels: t
 is updated. The reading happens in a worker, one at a time, beside the conversions.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from stackwatch.daemon.folders import WatchedFolder
 from stackwatch.daemon.history import History
-from stackwatch.daemon.workers import WORKER_COMMAND, Order, Worker, WorkerEnded, WorkerEvent
+from stackwatch.daemon.stall import StallWatch
+from stackwatch.daemon.workers import (
+    KILL_GRACE_S,
+    WORKER_COMMAND,
+    Order,
+    Worker,
+    WorkerEnded,
+    WorkerEvent,
+)
 from stackwatch.errors import Disposition, StackwatchError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, logger
@@ -17,6 +26,7 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Sighting
 from stackwatch.model.job import AcquisitionId, JobId
 from stackwatch.pipeline.convert import ConvertRequest
+from stackwatch.settings import DaemonSettings
 
 NO_JOB = JobId(0)
 MAX_TRIES = 3
@@ -66,6 +76,10 @@ class Comparisons:
         self._waiting: dict[tuple[str, str], Comparison] = {}
         self._current: Comparison | None = None
         self._worker: Worker | None = None
+        self._stall: StallWatch | None = None
+        self._killed_s: float | None = None
+        self.stall_after_s = DaemonSettings().stall_after_s
+        """As set; the service keeps it so."""
         self._count = 0
 
     @property
@@ -94,6 +108,8 @@ class Comparisons:
 
     def tick(self) -> None:
         """Start the next comparison if none runs."""
+        if self._worker is not None:
+            self._end_if_stalled(self._worker)
         if self._worker is not None or not self._waiting:
             return
         self._current = self._waiting.pop(next(iter(self._waiting)))
@@ -101,6 +117,19 @@ class Comparisons:
             self._worker = Worker(self._order(self._current), self._post, self._command)
         except OSError:
             self._current = None  # the next scan asks again
+            return
+        self._stall, self._killed_s = StallWatch(self._worker.pid, time.monotonic()), None
+
+    def _end_if_stalled(self, worker: Worker) -> None:
+        """Kill a worker that does not get on; give up one that not even SIGKILL ends."""
+        now_s = time.monotonic()
+        if self._killed_s is not None:
+            if now_s - self._killed_s > KILL_GRACE_S:
+                self._current = self._worker = None  # the next scan asks again
+        elif self._stall is not None and self._stall.silent_s(None, now_s) > self.stall_after_s:
+            self._killed_s = now_s
+            logger().warning(Event.WORKER_STALLED, pid=worker.pid, reason="comparing contents")
+            worker.kill()
 
     def kill(self) -> None:
         """Give up; the next scan after the next start asks again."""
@@ -113,6 +142,8 @@ class Comparisons:
         if not isinstance(event, WorkerEnded):
             return
         outcome = event.worker.outcome()
+        if event.worker is not self._worker:
+            return  # it was given up
         comparison, self._current, self._worker = self._current, None, None
         assert comparison is not None
         if not _is_current(comparison):
@@ -127,7 +158,8 @@ class Comparisons:
     def discard(self, worker: Worker) -> None:
         """Bury a killed worker."""
         worker.outcome()
-        self._current = self._worker = None
+        if worker is self._worker:
+            self._current = self._worker = None
 
     def _order(self, comparison: Comparison) -> Order:
         folder, sighting = comparison.folder, comparison.sighting

@@ -21,6 +21,7 @@ from stackwatch.daemon.targets import Announced, Cleared, Leftovers, clear_lefto
 from stackwatch.daemon.watching import Looked, Watching
 from stackwatch.daemon.workers import (
     EXIT_GRACE_S,
+    KILL_GRACE_S,
     WORKER_COMMAND,
     Order,
     Outcome,
@@ -45,9 +46,6 @@ from stackwatch.settings import Settings
 from stackwatch.stores.publish import STAGING_FOLDER
 
 PROGRESS_INTERVAL_S = 60.0
-
-KILL_GRACE_S = 5.0
-"""A killed worker that is still there after this time hangs in the kernel, and is given up."""
 
 CLEAR_DEADLINE_S = 600.0
 """How long removing a staging directory may take: it may hold a million files."""

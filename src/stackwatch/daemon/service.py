@@ -119,6 +119,7 @@ class Service:
         self._mistakes = Mistakes(clock)
         recorder = Recorder(ledger, history, self._inbox.put, worker_command)
         self._comparisons = recorder.comparisons
+        self._comparisons.stall_after_s = settings.daemon.stall_after_s
         self._watching = Watching(ledger, recorder, clock, self._inbox.put, Wake(self._inbox.put))
         self._watching.mistakes = self._mistakes
         self._conversions = Conversions(
@@ -410,6 +411,7 @@ class Service:
                 sys.stdout, logs.format, logs.level, logs.file, never_blocks=True
             )
         self._settings = self._conversions.settings = swap.settings
+        self._comparisons.stall_after_s = swap.settings.daemon.stall_after_s
         self._watching.adopt(swap.settings)
         self._claims.adopt(swap.settings.folder)
         self._disposals.reconsider()

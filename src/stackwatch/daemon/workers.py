@@ -16,6 +16,9 @@ from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.pipeline.journal import PublishFact
 
 WORKER_COMMAND = module_command("stackwatch.daemon.worker_main")
+KILL_GRACE_S = 5.0
+"""A killed worker that is still there after this time hangs in the kernel, and is given up."""
+
 EXIT_GRACE_S = 30.0
 """How long a worker may take to exit after its last word, before it is killed."""
 
