@@ -26,7 +26,7 @@ class BlockCutter:
         self.rows, self.columns = _block_shape(grid, bytes_per_voxel)
 
     def blocks(self, rows: tuple[int, int]) -> list[Block]:
-        """Return the blocks within `rows` of the plane.
+        """Return the blocks within `rows` of the plane, which begin and end with a chunk.
 
         Rows of the plane come first, so that readers and writers move down the slab together.
         """
@@ -46,9 +46,10 @@ class BlockCutter:
 
     def _shard_blocks(self, shard_y: int, shard_x: int, rows: tuple[int, int]) -> list[Block]:
         grid = self._grid
-        top, left = shard_y * grid.shard.y, shard_x * grid.shard.x
-        bottom = min(top + grid.shard.y, grid.size.y)
+        left = shard_x * grid.shard.x
         right = min(left + grid.shard.x, grid.size.x)
+        top = max(shard_y * grid.shard.y, rows[0])
+        bottom = min((shard_y + 1) * grid.shard.y, grid.size.y, rows[1])
         corners = [
             (y, x) for y in range(top, bottom, self.rows) for x in range(left, right, self.columns)
         ]
@@ -58,7 +59,6 @@ class BlockCutter:
                 shard_y, shard_x, order,
             )
             for order, (y, x) in enumerate(corners)
-            if rows[0] <= y < rows[1]
         ]  # fmt: skip
 
 

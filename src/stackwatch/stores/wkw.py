@@ -5,6 +5,7 @@ written in its place before all of it is there. Voxels are held for one slab onl
 the end of a cube is compressed, and waits on the disk (`wkw_spool`).
 """
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -223,7 +224,7 @@ class WkwMagWriter:
         size = spool.append(self._numbers(slab, block)[filled], encoded)
         with self._lock:
             self.bytes_written += size
-        if not spool.take_one_off():
+        if not spool.take_off(len(blocks)):
             return
         path = f"{self._places.path}/{cube_path(spool.cube_zyx)}"
         record = spool.assemble(self._places.root, path, self._empty_block(), self._places.flusher)
@@ -249,15 +250,23 @@ class WkwMagWriter:
         numbers = ((slab % edge) * edge + rows[:, None]) * edge + columns[None, :]
         return numbers.ravel().astype(np.uint32)
 
+    def _blocks_of(self, cube_zyx: tuple[int, int, int]) -> int:
+        """Return how many blocks of a cube lie within the data."""
+        edge = self._header.blocks_per_edge
+        x, y, z = self._grid.size.ceil_div(self._grid.chunk)
+        return math.prod(
+            min(edge, count - number * edge)
+            for count, number in zip((z, y, x), cube_zyx, strict=True)
+        )
+
     def _spool(self, slab: int, block: Block) -> CubeSpool:
         edge = self._header.blocks_per_edge
         cube_zyx = (slab // edge, block.shard_y, block.shard_x)
         with self._lock:
             spool = self._spools.get(cube_zyx)
             if spool is None:
-                slabs = -(-self._grid.size.z // self._grid.chunk.z)
-                depth = min(edge, slabs - cube_zyx[0] * edge)
-                parts = depth * self._cutter.count(block.shard_y, block.shard_x)
-                spool = CubeSpool(self._places.scratch, cube_zyx, self._header, parts)
+                spool = CubeSpool(
+                    self._places.scratch, cube_zyx, self._header, self._blocks_of(cube_zyx)
+                )
                 self._spools[cube_zyx] = spool
             return spool

@@ -35,18 +35,18 @@ class CubeSpool:
         Where the spool lies; made when it is needed.
     cube_zyx : (int, int, int)
     header : WkwHeader
-    parts : int
-        Parts of slabs that make the cube complete.
+    blocks : int
+        How many make the cube complete, empty ones counted.
     """
 
     def __init__(
-        self, folder: Path, cube_zyx: tuple[int, int, int], header: WkwHeader, parts: int
+        self, folder: Path, cube_zyx: tuple[int, int, int], header: WkwHeader, blocks: int
     ) -> None:
         self.cube_zyx = cube_zyx
         self.bytes = 0
         self._path = folder / "{}-{}-{}.spool".format(*cube_zyx)
         self._header = header
-        self._parts_left = parts
+        self._blocks_left = blocks
         self._lock = threading.Lock()
 
     def append(self, numbers: NDArray[np.uint32], encoded: Encoded) -> int:
@@ -78,11 +78,11 @@ class CubeSpool:
             self.bytes += total
         return total
 
-    def take_one_off(self) -> bool:
-        """Count a part as done; return whether it was the last."""
+    def take_off(self, blocks: int) -> bool:
+        """Count blocks as done, empty ones too; return whether these were the last."""
         with self._lock:
-            self._parts_left -= 1
-            return self._parts_left == 0
+            self._blocks_left -= blocks
+            return self._blocks_left == 0
 
     def assemble(self, root: Path, path: str, empty: bytes, flusher: Flusher) -> ShardRecord | None:
         """Write the cube, hand it to the flusher, and remove the spool.

@@ -94,7 +94,7 @@ def test_one_number_is_a_flat_shard():
     ("name", "value"),
     [
         ("category", "colour"), ("format", "zarr2"), ("interpolation", "cubic"), ("max_mag", 3),
-        ("codec", "lz4"), ("verify", "no"), ("alpha", "keep"), ("missing_slices", "white"),
+        ("codec", "lz77"), ("verify", "no"), ("alpha", "keep"), ("missing_slices", "white"),
         ("cast", "float16"), ("chunk", 48), ("chunk", 4), ("chunk", 1024), ("shard", 16),
         ("shard", (64, 64)), ("shard", (64, 64, 48)), ("threads", 0), ("threads", -1),
         ("memory_gib", 0), ("memory_gib", float("nan")), ("voxel_size_nm", (1, 2)),
