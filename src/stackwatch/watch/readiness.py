@@ -191,10 +191,11 @@ def listed_vetoes(
         files = len(content_of(facts))
         if files != expected:
             vetoes.append(Veto(VetoKind.COUNT, _miscount(files, expected)))
-    empty = [os.fsdecode(path) for path, size, *_ in facts if not size]
+    empty = content_of([fact for fact in facts if not fact[1]])
     if empty:
+        shown = [os.fsdecode(fact[0]) for fact in empty]
         is_are = "is empty" if len(empty) == 1 else "are empty"
-        vetoes.append(Veto(VetoKind.EMPTY_FILE, f"{name_some(empty)} {is_are}"))
+        vetoes.append(Veto(VetoKind.EMPTY_FILE, f"{name_some(shown)} {is_are}"))
     return tuple(vetoes)
 
 
