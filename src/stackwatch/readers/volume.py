@@ -210,7 +210,7 @@ class VolumeReader:
 
     @property
     def decode_bytes(self) -> int:
-        """Memory that reading one plane takes at most, beside the plane itself."""
+        """Memory that reading one plane takes at most, the plane included."""
         layout = self._layout
         planes = layout.planes_in_block * (1 + _MOST_READ_ALONG) if self._is_gathered else 1
         return planes * layout.plane_bytes
