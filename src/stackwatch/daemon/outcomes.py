@@ -15,6 +15,7 @@ from stackwatch.errors import (
     OutOfSpaceError,
     StackwatchError,
     UnexpectedError,
+    VanishedError,
 )
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.ledger.records import Job
@@ -25,6 +26,10 @@ from stackwatch.pipeline.retry import Park, RetryAfter, WaitFor, plan_next
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
+
+MOVE_CHECK_S = 2.0
+MOVE_CHECKS = 5
+"""So often in a row a worker may miss an acquisition that every scan sees."""
 
 _DONE = (DatasetState.PUBLISHED, DatasetState.SUPERSEDED)
 
@@ -129,6 +134,9 @@ class Outcomes:
         is_blind = isinstance(error, OutOfSpaceError) and "needed_bytes" not in error.values
         waits = count_waits(events, error.code) if is_blind else 0
         step = plan_next(error, count_failures(events) + 1, waits=waits)
+        if isinstance(error, VanishedError) and count_waits(events, error.code) < MOVE_CHECKS:
+            self._watching.rescan(job.folder)  # renamed: it goes on there; removed: the job fails
+            step = WaitFor(MOVE_CHECK_S)
         match step:
             case Park():
                 self._ledger.jobs.park(job.job_id, error)

@@ -50,8 +50,9 @@ class Publishing:
 
     def _look(self, running: Running, reported: FactReported) -> None:
         job = running.job
+        key = self._watching.key_now(job.folder, job.key)
         self._watching.look_at(
-            job.folder, job.key, lambda looked: self._agree(running, reported, looked)
+            job.folder, key, lambda looked: self._agree(running, reported, looked)
         )
 
     def _agree(self, running: Running, reported: FactReported, looked: Looked) -> None:
@@ -72,12 +73,15 @@ class Publishing:
 
     def _record_published(self, running: Running, reported: FactReported) -> None:
         fact, job = reported.fact, running.job
-        self._ledger.datasets.record_published(fact.run_id, fact.dataset_path)
+        dataset = self._ledger.datasets.record_published(fact.run_id, fact.dataset_path)
+        twins = self._ledger.datasets.twins_of(dataset)[:1]
+        twin = f"its content is that of “{show_path(twins[0].path)}” too" if twins else None
         logger(job_id=job.job_id).info(
             Event.DATASET_PUBLISHED,
             folder=job.folder,
             acquisition=show_path(job.key),
             path=show_path(fact.dataset_path),
+            **({"reason": twin} if twin else {}),
         )
 
     def _answer(self, running: Running, reported: FactReported, commit: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ from stackwatch.model.job import FolderState
 from stackwatch.settings import FolderSettings, Settings
 from stackwatch.watch.hints import HintHealth, Hints
 from stackwatch.watch.mounts import MountIdentity
-from stackwatch.watch.reconcile import RecordMoved
+from stackwatch.watch.reconcile import RecordMoved, RecordSettling
 from stackwatch.watch.scan import FolderScan, FolderUnavailable
 
 SUPERVISE_INTERVAL_S = 5.0
@@ -80,6 +80,7 @@ class Watching:
         self._folders: dict[str, WatchedFolder] = {}
         self._looks: dict[int, Callable[[Looked], None]] = {}
         self._reported: dict[str, set[str]] = {}
+        self._moved: dict[tuple[str, str], str] = {}
         self._tickets = 0
         self._supervised_s = 0.0
 
@@ -185,6 +186,12 @@ class Watching:
         self._looks[self._tickets] = tell
         self._scanner.order(watched.order_scan(frozenset({key}), self._tickets))
 
+    def key_now(self, folder: str, key: str) -> str:
+        """Return the key of an acquisition that may have been renamed while it was worked on."""
+        while (moved := self._moved.get((folder, key))) is not None:
+            key = moved
+        return key
+
     def rescan(self, name: str) -> bool:
         """Scan a folder as soon as possible; return False if there is no such folder."""
         folder = self._folders.get(name)
@@ -258,6 +265,10 @@ class Watching:
             self._recorder.carry_out(folder, action, facts)
             if isinstance(action, RecordMoved):
                 facts = self._ledger.folders.facts(folder.name)
+                self._moved.pop((folder.name, action.sighting.key), None)
+                self._moved[folder.name, action.key] = action.sighting.key
+            elif isinstance(action, RecordSettling):
+                self._moved.pop((folder.name, action.sighting.key), None)  # the name is taken anew
 
     def _record_state(self, folder: WatchedFolder, before: FolderState) -> None:
         after, reason = folder.state, folder.reason

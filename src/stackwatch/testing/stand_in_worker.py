@@ -30,6 +30,7 @@ from stackwatch.errors import (
     MissingSlicesError,
     OutOfSpaceError,
     TargetExistsError,
+    VanishedError,
 )
 from stackwatch.failpoints import reach
 from stackwatch.layout.ignore import is_junk
@@ -76,7 +77,10 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
 
 
 def _read(path: Path) -> bytes:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise VanishedError(f"{path} is gone.", hint="Put it back.") from error
     reach("convert.slice_read")
     return data
 
@@ -101,7 +105,8 @@ def _list_files(request: ConvertRequest) -> list[Path]:
         return [request.source / name for name in request.members]
     if request.source.is_file():
         return [request.source]
-    files = (path for path in request.source.rglob("*") if path.is_file())
+    found = request.source.rglob("*")
+    files = (path for path in found if path.is_file() and not path.is_symlink())
     return sorted(path for path in files if not is_junk(path.name))
 
 
