@@ -265,10 +265,10 @@ class Service:
                 self._disposals.take(message)
             case ErrandSaid():
                 self._conversions.errands.take(message)
+                self._disposals.poke()  # a job ends when its target was cleared up
             case FactReported(worker) | WorkerEnded(worker):
                 river = self._comparisons if worker.order.task == "digest" else self._conversions
                 river.take(message)
-                self._disposals.poke()
             case Asked():
                 self._answer(message)
             case Signalled(number):

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stackwatch.errors import IllegalTransitionError, LedgerError, StackwatchError
 from stackwatch.ledger.book import Book, check_transition
@@ -18,6 +18,11 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.disposal import DISPOSAL_TRANSITIONS, DisposalAction, DisposalState
 from stackwatch.model.facts import AcquisitionKind
 from stackwatch.model.job import AcquisitionId, AcquisitionState, DatasetState
+
+NO_CONDITIONS: Final = {
+    "state": None, "acquisition_id": None, "disposal_id": None, "until_us": None,
+}  # fmt: skip
+"""Of the query `disposals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +139,7 @@ class DisposalVerbs:
 
     def due(self) -> tuple[DisposalRecord, ...]:
         """Return the disposals whose time has come, and those nobody has been told of yet."""
-        found = self._list(state=DisposalState.DUE)
-        now_us = self._book.now_us()
-        return tuple(d for d in found if d.due_at_us <= now_us or d.remark is None)
+        return self._list(state=DisposalState.DUE, until_us=self._book.now_us())
 
     def running(self) -> tuple[DisposalRecord, ...]:
         """Return the disposals that were begun."""
@@ -248,20 +251,23 @@ class DisposalVerbs:
             self._book.rows("disposal_due", disposal_id=disposal_id, due_at_us=until_us)
 
     def reconsider(self) -> None:
-        """Let those that were refused be tried again: a person may have mended the cause."""
+        """Let what was refused, or failed, be tried again now: the cause may have been mended."""
         with self._book.transaction():
             for found in self._list(state=DisposalState.REFUSED):
                 self._move(found, DisposalState.DUE)
-                self._book.rows(
-                    "disposal_due",
-                    disposal_id=found.disposal_id,
-                    due_at_us=min(found.due_at_us, self._book.now_us()),
-                )
+            for found in self._list():
+                is_failed = "error_code" in (found.remark or {})
+                if is_failed and found.due_at_us > self._book.now_us():
+                    self._book.rows(
+                        "disposal_due",
+                        disposal_id=found.disposal_id,
+                        due_at_us=self._book.now_us(),
+                    )
 
     # ------------------------------------------------------------ parts
 
     def _list(self, **wanted: object) -> tuple[DisposalRecord, ...]:
-        values = {"state": None, "acquisition_id": None, "disposal_id": None, **wanted}
+        values = {**NO_CONDITIONS, **wanted}
         with self._book.transaction():
             rows = self._book.rows("disposals", **values)
         return tuple(map(DisposalRecord.from_row, rows))

@@ -286,6 +286,7 @@ JOIN acquisitions AS a ON a.id = g.acquisition_id
 JOIN folders AS f ON f.id = a.folder_id
 WHERE (:state IS NULL OR d.state = :state) AND (:disposal_id IS NULL OR d.id = :disposal_id)
     AND (:acquisition_id IS NULL OR a.id = :acquisition_id)
+    AND (:until_us IS NULL OR d.due_at_us <= :until_us OR d.error = '')
 ORDER BY d.id;
 
 -- name: disposals_to_plan

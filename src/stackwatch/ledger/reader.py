@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from stackwatch.errors import LedgerError
 from stackwatch.ledger.book import BUSY_TIMEOUT_S
-from stackwatch.ledger.disposals import DisposalRecord
+from stackwatch.ledger.disposals import NO_CONDITIONS, DisposalRecord
 from stackwatch.ledger.ledger import LEDGER_NAME
 from stackwatch.ledger.lock import is_locked
 from stackwatch.ledger.records import (
@@ -186,7 +186,7 @@ class LedgerReader:
     # ------------------------------------------------------------ parts
 
     def _disposals_of(self, acquisition_id: int) -> list[DisposalRecord]:
-        rows = self._rows("disposals", state=None, disposal_id=None, acquisition_id=acquisition_id)
+        rows = self._rows("disposals", **{**NO_CONDITIONS, "acquisition_id": acquisition_id})
         return sorted(map(DisposalRecord.from_row, rows), key=lambda one: one.generation)
 
     def _rows(self, statement: str, **values: object) -> list[sqlite3.Row]:
