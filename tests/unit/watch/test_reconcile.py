@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from stackwatch.model.facts import AcquisitionFact, AcquisitionKind, Sighting
+from stackwatch.model.facts import (
+    AcquisitionFact,
+    AcquisitionKind,
+    Directives,
+    Sighting,
+    Veto,
+    VetoKind,
+)
 from stackwatch.model.job import AcquisitionId, AcquisitionState
 from stackwatch.watch.mounts import MountChange, MountIdentity
 from stackwatch.watch.reconcile import (
@@ -14,8 +21,10 @@ from stackwatch.watch.reconcile import (
     ParkLoose,
     QueueGeneration,
     ReconcileOptions,
+    RecordHeldBack,
     RecordIncomplete,
     RecordSettling,
+    RecordSkipped,
     RecordVanished,
     Restore,
     reconcile,
@@ -235,3 +244,127 @@ def test_reconcile_keeps_the_view_of_what_it_did_not_look_at():
     assert (0, 30) == (after.full_scan_s, after.scanned_s)
     assert frozenset({"b"}) == after.due_keys(60)
     assert MOUNT == after.mount
+
+
+# ---------------------------------------------------------------- vetoes, skips, verdicts
+
+COUNT = Veto(VetoKind.COUNT, "2 of 3 expected files are there")
+HELD = frozenset({VetoKind.COUNT})
+
+
+def test_reconcile_looks_by_name_before_it_queues():
+    """A listing makes what has been quiet due at once; what it sees queues nothing."""
+    listed = replace(seen(), is_probed=False)
+    arriving = known(AcquisitionState.SETTLING, "", generation=0)
+    view, _ = reconcile(FolderView(), scan(listed), arriving, 0, OPTIONS)
+    view, quiet = reconcile(view, scan(listed), arriving, 60, OPTIONS)
+    due = view.due_keys(60)
+    _, probed = reconcile(view, scan(seen(), keys=due), arriving, 60, OPTIONS)
+
+    assert ((), {"run"}, (QueueGeneration(seen(), 1, 0),)) == (quiet, due, probed)
+
+
+def test_reconcile_startup_settles_anew():
+    """E12: what the ledger knows as settling waits its whole gap after a start, however old."""
+    arriving = known(AcquisitionState.SETTLING, "", generation=0)
+    view, first = reconcile(FolderView(), scan(seen()), arriving, 1e6, OPTIONS)
+    view, early = reconcile(view, scan(seen()), arriving, 1e6 + 59, OPTIONS)
+    _, late = reconcile(view, scan(seen()), arriving, 1e6 + 60, OPTIONS)
+
+    assert ((), (), (QueueGeneration(seen(), 1, 0),)) == (first, early, late)
+
+
+def test_reconcile_lost_action_is_told_by_a_probe():
+    """What settled and was not recorded is looked at by name again: a sidecar may speak there."""
+    arriving = known(AcquisitionState.SETTLING, "", generation=0)
+    view, _ = reconcile(FolderView(), scan(seen()), arriving, 0, OPTIONS)
+    view, told = reconcile(view, scan(seen()), arriving, 60, OPTIONS)
+    listed = replace(seen(), is_probed=False)
+    view, silent = reconcile(view, scan(listed), arriving, 90, OPTIONS)
+    _, again = reconcile(view, scan(seen(), keys=view.due_keys(90)), arriving, 90, OPTIONS)
+
+    assert (told, (), told) == (again, silent, (QueueGeneration(seen(), 1, 0),))
+
+
+def test_reconcile_tells_what_holds_back_by_kind():
+    """The ledger hears of each kind of veto once, not of every number, and when it is over."""
+    sighting = replace(seen(), vetoes=(COUNT,))
+    arriving = known(AcquisitionState.SETTLING, "", generation=0)
+    held = known(AcquisitionState.SETTLING, "", generation=0, held_back=HELD)
+
+    assert [RecordHeldBack(sighting, (COUNT,))] == play(sighting, arriving)[0]
+    assert ([], []) == play(sighting, held)
+    assert [RecordHeldBack(seen(), ())] == play(seen(), held)[0]
+
+
+def test_reconcile_incomplete_with_its_vetoes():
+    """L16: past the ceiling the veto is told with the report, and later ones replace it."""
+    sighting = replace(seen(), vetoes=(COUNT,))
+    arriving = known(AcquisitionState.SETTLING, "", generation=0, held_back=HELD)
+    view, _ = reconcile(FolderView(), scan(sighting), arriving, 0, OPTIONS)
+    view, told = reconcile(view, scan(sighting), arriving, 3600, OPTIONS)
+    recorded = known(AcquisitionState.INCOMPLETE, "", generation=0, held_back=HELD)
+    view, silent = reconcile(view, scan(sighting), recorded, 3700, OPTIONS)
+    marker = Veto(VetoKind.MARKER, "the marker `*.done` is not there")
+    other = replace(seen(mark="m2"), vetoes=(marker,))
+    _, news = reconcile(view, scan(other), recorded, 3800, OPTIONS)
+
+    assert (RecordIncomplete(sighting, (COUNT,)),) == told
+    assert ((), (RecordHeldBack(other, (marker,)),)) == (silent, news)
+
+
+def test_reconcile_accepted_as_it_is():
+    """L16: what a person accepted settles in spite of its veto; a change takes that back."""
+    sighting = replace(seen(), vetoes=(COUNT,))
+    accepted = known(AcquisitionState.INCOMPLETE, "", generation=0, accepted_mark="m1")
+    more = replace(sighting, stat_mark="m2")
+
+    assert [QueueGeneration(sighting, 1, 0)] == play(sighting, accepted)[1]
+    assert [RecordHeldBack(more, (COUNT,))] == play(more, accepted)[1]
+
+
+SKIPPED = replace(seen(), directives=Directives(skip=True))
+
+
+def test_reconcile_skips_what_its_sidecar_wants_skipped():
+    """`skip = true` ignores an acquisition when it has settled, once, and no listing revives it."""
+    arriving = known(AcquisitionState.SETTLING, "", generation=0)
+    ignored = known(AcquisitionState.IGNORED, "", generation=0, ignored_mark="m1")
+
+    assert ([], [RecordSkipped(SKIPPED)]) == play(SKIPPED, arriving)
+    assert ([], []) == play(SKIPPED, ignored)
+    assert ([], []) == play(replace(seen(), is_probed=False), ignored)
+
+
+def test_reconcile_takes_up_what_is_skipped_no_more():
+    """A change, of the sidecar or of anything, brings an ignored acquisition back."""
+    ignored = known(AcquisitionState.IGNORED, "", generation=0, ignored_mark="m1")
+    changed = seen(mark="m2")
+    arriving = known(AcquisitionState.SETTLING, "", generation=0)
+
+    assert [RecordSettling(changed)] == play(changed, ignored)[0]
+    assert [QueueGeneration(changed, 1, 0)] == play(changed, arriving)[1]
+
+
+def test_reconcile_leaves_a_verdict_of_missing_files_alone():
+    """L16: what a conversion found incomplete rests until files arrive, then settles anew."""
+    lacking = known(AcquisitionState.INCOMPLETE, lacks_files=True)
+    more = seen(mark="m2", size="s2")
+
+    assert ([], []) == play(seen(), lacking)
+    assert ([], []) == play(replace(seen(), is_probed=False), lacking)
+    assert [RecordSettling(more)] == play(more, lacking)[0]
+    assert [QueueGeneration(more, 2, 1)] == play(more, known(AcquisitionState.SETTLING))[1]
+
+
+def test_reconcile_a_late_veto_ends_the_rest():
+    """A transfer that begins in a published acquisition unsettles the view, not its state."""
+    published = known(AcquisitionState.PUBLISHED)
+    view, _ = reconcile(FolderView(), scan(seen()), published, 0, OPTIONS)
+    view, _ = reconcile(view, scan(seen()), published, 60, OPTIONS)
+    temporary = Veto(VetoKind.TEMPORARY, "“b.tif.part”")
+    busy = replace(seen(), vetoes=(temporary,), is_probed=False)
+    view, actions = reconcile(view, scan(busy), published, 90, OPTIONS)
+
+    assert () == actions
+    assert Phase.SETTLING is view.states["run"].phase

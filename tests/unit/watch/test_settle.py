@@ -212,3 +212,127 @@ def test_observation_from_sighting_vetoes_the_unreadable():
 
     veto = Veto(VetoKind.UNREADABLE, "2 of its folders cannot be listed")
     assert Observation("m", 1, (veto,)) == Observation.from_sighting(seen)
+
+
+# ---------------------------------------------------------------- vetoes and probes
+
+
+def saw(mark: str, *kinds: VetoKind, is_probed: bool = True) -> Observation:
+    """Return an observation with these vetoes."""
+    return Observation(mark, 3, tuple(Veto(kind, str(kind)) for kind in kinds), is_probed)
+
+
+LISTED = saw("a", is_probed=False)
+OPEN = saw("a", VetoKind.OPEN)
+HOLE = saw("a", VetoKind.HOLE)
+EMPTY_FILE = saw("a", VetoKind.EMPTY_FILE, is_probed=False)
+
+
+def test_a_listing_alone_never_settles():
+    """What only a probe can see is not known from a listing: it is due, and stays unsettled."""
+    state, told = play((0, LISTED), (60, LISTED), (600, LISTED))
+    settled, more = play((0, LISTED), (60, LISTED), (60, A))
+
+    assert [["appeared"], [], []] == told
+    assert state is not None
+    assert (Phase.SETTLING, 60) == (state.phase, state.due_s)
+    assert ["settled"] == more[-1]
+    assert settled is not None
+
+
+def test_a_slow_writer_is_not_taken_up_at_half():
+    """E1: a pause longer than the gap is no end while the program holds the file open."""
+    _, told = play((0, OPEN), (60, OPEN), (180, OPEN), (240, saw("b")), (300, saw("b")))
+
+    assert [["appeared"], [], [], ["changed"], ["settled"]] == told
+
+
+def test_a_listing_lifts_nothing_a_probe_found():
+    """E8: an ordinary scan sees no open file; that does not mean that it is closed."""
+    state, told = play((0, OPEN), (50, LISTED), (110, LISTED), (115, OPEN), (120, LISTED))
+
+    assert [["appeared"], [], [], [], []] == told
+    assert state is not None
+    assert (Phase.SETTLING, True, 175) == (state.phase, state.is_held_back, state.due_s)
+
+
+def test_a_lifted_veto_begins_the_gap():
+    """E10: once the marker is true the mark has to be the same for the whole gap, no less."""
+    marker = saw("a", VetoKind.MARKER, is_probed=False)
+    _, told = play((0, marker), (600, marker), (610, LISTED), (669, A), (670, A))
+
+    assert [["appeared"], [], [], [], ["settled"]] == told
+
+
+@pytest.mark.parametrize("first", [HOLE, EMPTY_FILE])
+def test_a_lapsing_veto_holds_for_ten_gaps(first):
+    """E2, E13: a sparse file or an empty one that may be meant so is taken up in the end."""
+    state, told = play((0, first), (60, HOLE), (599, HOLE))
+    _, more = play((0, first), (60, HOLE), (599, HOLE), (600, HOLE), (700, EMPTY_FILE))
+
+    assert [["appeared"], [], []] == told
+    assert state is not None
+    assert 600 == state.due_s
+    assert [["settled"], []] == more[-2:]
+
+
+def test_a_filled_hole_does_not_wait_so_long():
+    """E2: filling the file changes its mark, and from then on one gap is enough."""
+    _, told = play((0, HOLE), (60, HOLE), (100, saw("b")), (160, saw("b")))
+
+    assert ["settled"] == told[-1]
+
+
+def test_an_abort_is_reported_at_once():
+    """A marker that tells of an abort needs no ceiling: it is told, never settled, and watched."""
+    aborted = saw("a", VetoKind.ABORTED)
+    state, told = play((0, LISTED), (60, aborted), (660, aborted), (9000, aborted))
+
+    assert [["appeared"], ["incomplete"], [], []] == told
+    assert state is not None
+    assert (Phase.INCOMPLETE, 9600) == (state.phase, state.due_s)
+
+
+def test_the_last_file_never_arrives():
+    """L16: after the ceiling it is reported once with its veto, and settles when the file comes."""
+    count = saw("a", VetoKind.COUNT, is_probed=False)
+    state, told = play((0, count), (3600, count), (7200, count))
+    _, more = play((0, count), (3600, count), (9000, saw("b")), (9060, saw("b")))
+
+    assert [["appeared"], ["incomplete"], []] == told
+    assert state is not None
+    assert [VetoKind.COUNT] == [veto.kind for veto in state.vetoes]
+    assert [["changed"], ["settled"]] == more[-2:]
+
+
+@pytest.mark.parametrize("mtime_ns", [0, 1_000_000_000, 2**62])
+def test_the_times_of_files_say_nothing(mtime_ns):
+    """E4, E5, D12: a date of 2001 or of the next century neither settles nor delays anything."""
+    seen = Sighting("k", "k", AcquisitionKind.FOLDER, "k", (), 1, 1, mtime_ns, "a", "s")
+    state, _ = observe(None, Observation.from_sighting(seen), 0, OPTIONS)
+    early, none = observe(state, Observation.from_sighting(seen), 59, OPTIONS)
+    _, settled = observe(early, Observation.from_sighting(seen), 60, OPTIONS)
+
+    assert ((), (SettleEvent.SETTLED,)) == (none, settled)
+
+
+def test_what_a_person_accepts():
+    """L16: accepting overrules what waits for more, not what is open or unreadable, nor changes."""
+    kinds = (VetoKind.COUNT, VetoKind.ABORTED, VetoKind.TEMPORARY, VetoKind.HOLE, VetoKind.OPEN)
+    vetoes = tuple(Veto(kind, "") for kind in kinds)
+    seen = Sighting(
+        "k", "k", AcquisitionKind.FOLDER, "k", (), 1, 1, 0, "m", "s", unreadable=1, vetoes=vetoes
+    )
+    accepted = Observation.from_sighting(seen, "m")
+    other = Observation.from_sighting(seen, "an older mark")
+
+    assert [VetoKind.UNREADABLE, VetoKind.OPEN] == [veto.kind for veto in accepted.vetoes]
+    assert [VetoKind.UNREADABLE, *kinds] == [veto.kind for veto in other.vetoes]
+
+
+def test_what_rests_needs_no_probe():
+    """A restart does not open the files of everything that was ever converted."""
+    seen = Sighting("k", "k", AcquisitionKind.FOLDER, "k", (), 1, 1, 0, "m", "s", is_probed=False)
+
+    assert not Observation.from_sighting(seen).is_probed
+    assert Observation.from_sighting(seen, is_at_rest=True).is_probed
