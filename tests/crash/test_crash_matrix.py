@@ -15,7 +15,8 @@ import pytest
 import tifffile
 import zarr
 
-from stackwatch.failpoints import FAILPOINTS
+from stackwatch import testing
+from stackwatch.failpoints import EXCHANGE_FAILPOINTS, FAILPOINTS
 from stackwatch.testing.crashes import (
     Story,
     check_nothing_is_left,
@@ -27,6 +28,7 @@ from stackwatch.testing.crashes import (
 from stackwatch.testing.service import STAND_IN, ServiceBench
 from stackwatch.testing.visitor import Visitor, open_dataset, open_stand_in
 
+PLAIN = Path(testing.__file__).with_name("plain_worker.py")
 PAIRS = list(itertools.product(FAILPOINTS, repeat=2))
 SEEDED = random.Random(20)
 SOME_PAIRS = SEEDED.sample(PAIRS, 30)
@@ -93,6 +95,21 @@ def test_a_kill_while_a_dataset_is_replaced_leaves_the_old_or_the_new(tmp_path):
         assert b"".join(FILES.values()) + b"more" == (target / "run_041" / "data").read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("failpoint", [*EXCHANGE_FAILPOINTS, "publish.after_rename"])
+def test_a_kill_between_two_renames_loses_neither_dataset(tmp_path, failpoint):
+    """C1, D6: where two datasets cannot change places at once, the new one comes in the end."""
+    service = ServiceBench(tmp_path, worker=PLAIN, folder='on_change = "replace"')
+    stack_zyx = np.arange(4 * 9 * 7, dtype=np.uint8).reshape(4, 9, 7)
+
+    with Visitor([service.target]) as visitor:
+        play([replace_story(service, failpoint, stack_zyx)])
+
+    assert [] == visitor.halves
+    stored = zarr.open_array(service.target / "run_041" / "color" / "1", mode="r")
+    np.testing.assert_array_equal(stack_zyx.transpose(2, 1, 0), np.asarray(stored[0]))
+
+
 # ---------------------------------------------------------------- parts
 
 
@@ -127,12 +144,21 @@ def kill_stand_ins(root: Path, cases: Sequence[Iterable[str]]) -> None:
         assert b"".join(FILES.values()) == (target / "run_041" / "data").read_bytes()
 
 
-def replace_story(service: ServiceBench, failpoint: str) -> Story:
+def replace_story(
+    service: ServiceBench, failpoint: str, stack_zyx: np.ndarray | None = None
+) -> Story:
     """Publish, change the acquisition, be killed while the new dataset takes the old place."""
     try:
-        service.drop_acquisition("run_041", FILES)
+        place = service.drop / "run_041"
+        if stack_zyx is None:
+            service.drop_acquisition("run_041", FILES)
+        else:
+            drop_stack(service, stack_zyx[:-1])
         yield from run_to_the_end(service)
-        (service.drop / "run_041" / "slice_3.tif").write_bytes(b"more")
+        if stack_zyx is None:
+            (place / "slice_3.tif").write_bytes(b"more")
+        else:
+            tifffile.imwrite(place / f"slice_{len(stack_zyx) - 1}.tif", stack_zyx[-1])
         yield from run_into(service, failpoint, publishes=2, is_sure=True)
         yield from run_to_the_end(service, publishes=2)
         check_nothing_is_left(service)

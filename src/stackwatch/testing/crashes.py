@@ -23,7 +23,7 @@ Story = Generator[None, None, None]
 Contents = Mapping[Path, tuple[bytes, int, int]]
 
 DEADLINE_S = 90.0
-AT_ONCE = 4
+AT_ONCE = 6
 
 _OVER = object()
 _AT_WORK = (JobState.QUEUED, JobState.CLAIMED, JobState.WAITING)
