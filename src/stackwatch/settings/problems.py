@@ -87,15 +87,13 @@ def _requirement(entry: dict[str, Any]) -> str:
 def _describe_unknown(key: str, location: tuple[int | str, ...]) -> str:
     section = ".".join(part for part in location[:-1] if isinstance(part, str))
     name = str(location[-1])
+    homes = [heading for home, heading in HEADINGS.items() if name in field_names(home)]
+    if section and homes:  # the very name elsewhere says more than a similar one here
+        return f"{key} is not a setting here; it belongs under {' or '.join(homes)}"
     close = difflib.get_close_matches(name, field_names(section), n=1, cutoff=0.6)
     if close:
         return f"{key} is not a setting; did you mean {close[0]}?"
-    if not section:
-        return f"{key} is not a setting{_guess_section(name)}"
-    homes = [heading for home, heading in HEADINGS.items() if name in field_names(home)]
-    if homes:
-        return f"{key} is not a setting here; it belongs under {' or '.join(homes)}"
-    return f"{key} is not a setting"
+    return f"{key} is not a setting{'' if section else _guess_section(name)}"
 
 
 def _guess_section(name: str) -> str:
