@@ -17,6 +17,12 @@ from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions
 from stackwatch.watch.settle import SettleOptions
 from stackwatch.watch.silence import Announcements
 
+POLLED_SHARE = 0.01
+"""The part of one processor that scans may take where nothing else finds what is new."""
+
+WATCHED_SHARE = 0.004
+"""The same where events tell of it, and scans find what they have missed."""
+
 
 class WatchedFolder:
     """A drop folder between two scans. Used by the main thread alone.
@@ -28,6 +34,11 @@ class WatchedFolder:
         Of its last good scan, from the ledger.
     chance : callable
         Returns a number from 0 to 1; moves each full scan a little.
+
+    Attributes
+    ----------
+    all_scans_s : float
+        Processor time of one scan of everything of all folders together.
     """
 
     def __init__(
@@ -41,6 +52,7 @@ class WatchedFolder:
         self.is_degraded = settings.watch == "poll"
         self.is_hinted = False
         self.refusal = ""
+        self.all_scans_s = 0.0
         self.announcements = Announcements()
         self.looks = LookBook()
         self._hint: NameHint | None = None
@@ -93,7 +105,11 @@ class WatchedFolder:
 
     def next_look(self) -> Look:
         """Return when to look at the folder, and at what."""
-        agenda = AgendaOptions(scan_interval_s=self.settings.scan_interval_s)
+        agenda = AgendaOptions(
+            scan_interval_s=self.settings.scan_interval_s,
+            all_scans_s=self.all_scans_s,
+            cpu_share=POLLED_SHARE if self.is_degraded else WATCHED_SHARE,
+        )
         return plan_look(
             self.view, agenda, is_hinted=self.is_hinted, chance=self._chance, hint=self._hint
         )

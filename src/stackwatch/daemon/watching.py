@@ -80,6 +80,7 @@ class Watching:
         self._folders: dict[str, WatchedFolder] = {}
         self._looks: dict[int, Callable[[Looked], None]] = {}
         self._reported: dict[str, set[str]] = {}
+        self._costs: dict[str, float] = {}
         self._moved: dict[tuple[str, str], str] = {}
         self._tickets = 0
         self._supervised_s = 0.0
@@ -281,6 +282,10 @@ class Watching:
             log.info(Event.FOLDER_RECOVERED, path=show_path(folder.settings.path))
 
     def _record_scan(self, name: str, found: FolderScan) -> None:
+        self._costs[name] = found.cpu_s
+        all_scans_s = sum(self._costs.get(folder.name, 0.0) for folder in self.folders)
+        for folder in self.folders:
+            folder.all_scans_s = all_scans_s
         self._ledger.folders.record_scan(
             name, files=found.files, seconds=found.seconds, mount=found.mount.as_record()
         )

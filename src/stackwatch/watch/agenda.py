@@ -27,6 +27,11 @@ class AgendaOptions:
     hint_delay_s : float
         Shortest time between a scan and one that a hint brings forward: a thousand events of one
         copy are one scan.
+    all_scans_s : float
+        Processor time of one scan of everything of all folders together.
+    cpu_share : float
+        The part of one processor that scans of everything may take: the interval grows with the
+        number of files.
     names_delay_s, names_ceiling_s : float
         Acquisitions named by events are looked at when their events pause so long, and after the
         ceiling if they never do.
@@ -34,6 +39,8 @@ class AgendaOptions:
 
     scan_interval_s: float = 60.0
     hint_delay_s: float = 1.0
+    all_scans_s: float = 0.0
+    cpu_share: float = 0.01
     names_delay_s: float = 0.5
     names_ceiling_s: float = 5.0
 
@@ -110,7 +117,8 @@ def plan_look(
     if view.scanned_s is None:
         return Look(0.0)
     least_s = view.scan_seconds * _COST_FACTOR
-    interval_s = max(options.scan_interval_s * (0.75 + 0.5 * chance), least_s)
+    wanted_s = max(options.scan_interval_s, options.all_scans_s / options.cpu_share)
+    interval_s = max(wanted_s * (0.75 + 0.5 * chance), least_s)
     if view.unavailable or view.full_scan_s is None:
         return Look(view.scanned_s + interval_s)
     if is_hinted:

@@ -1,5 +1,7 @@
 """The agenda: when a folder is looked at, and at what."""
 
+from dataclasses import replace
+
 import pytest
 
 from stackwatch.watch.agenda import AgendaOptions, Look, NameHint, plan_look
@@ -110,3 +112,12 @@ def test_name_hint_grows():
     hint = NameHint(frozenset({"a"}), 10, 10).joined(frozenset({"b"}), 12)
 
     assert NameHint(frozenset({"a", "b"}), 10, 12) == hint
+
+
+@pytest.mark.parametrize(("all_scans_s", "at_s"), [(0.5, 1100), (3, 1300)])
+def test_plan_look_within_the_budget(all_scans_s, at_s):
+    """L21: the more all scans cost, the rarer they are; a hint brings them forward as ever."""
+    options = replace(OPTIONS, all_scans_s=all_scans_s)
+
+    assert Look(at_s) == plan_look(view(), options, is_hinted=False, chance=0.5)
+    assert Look(1002) == plan_look(view(), options, is_hinted=True, chance=0.5)
