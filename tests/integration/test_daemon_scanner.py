@@ -163,6 +163,53 @@ def test_a_hanging_share_does_not_hold_up_other_lanes(bench, tmp_path):
     assert "em" == bench.await_done().order.folder
 
 
+def test_a_process_that_cannot_die_holds_nobody_up(bench, tmp_path, monkeypatch):
+    """C9: a scan process that not even SIGKILL ends costs its own folder, and only once."""
+    first, second = make_drop(tmp_path / "one"), make_drop(tmp_path / "two")
+    bench.scanner.order(ScanOrder("one", first, ScanOptions()))
+    bench.await_done()
+    immortal = bench.scanner._lanes[LOCAL_LANE].child
+    immortal._process.send_signal(signal.SIGSTOP)
+    bench.scanner.order(ScanOrder("one", first, ScanOptions()))
+    bench.scanner.order(ScanOrder("two", second, ScanOptions()))
+    bench.clock.seconds = bench.scanner.next_deadline_at
+    with monkeypatch.context() as patch:
+        patch.setattr(immortal, "kill", lambda: None)
+        (hung,) = bench.scanner.expire()
+        done = bench.await_done()
+        bench.scanner.order(ScanOrder("one", first, ScanOptions()))
+        again = bench.await_done()
+
+        assert ("one", FolderUnavailable) == (hung.order.folder, type(hung.found))
+        assert ("two", FolderScan) == (done.order.folder, type(done.found))
+        assert ("one", FolderScan) == (again.order.folder, type(again.found))
+        assert bench.scanner.has_children
+
+
+def test_a_symlinked_folder_has_the_lane_of_its_share(tmp_path):
+    """A symlink to a network mount is resolved without touching the mount."""
+    table = tmp_path / "mountinfo"
+    link = tmp_path / "link"
+    link.symlink_to("/mnt/nas/drop")
+    table.write_text(
+        "21 1 0:20 / / rw - ext4 /dev/sda1 rw\n22 21 0:21 / /mnt/nas rw - nfs4 nas:/x rw\n"
+    )
+
+    assert "nfs4:/mnt/nas" == choose_lane(ScanOrder("f", link, ScanOptions()), table)
+
+
+def test_folders_on_an_automounter_have_lanes_of_their_own(tmp_path):
+    """What will be mounted there is not known yet: one share must not hold up another."""
+    table = tmp_path / "mountinfo"
+    table.write_text("22 21 0:21 / /net rw - autofs auto rw\n")
+
+    def lane_of(path, expected=None):
+        return choose_lane(ScanOrder("f", Path(path), ScanOptions(), expected), table)
+
+    assert lane_of("/net/a/drop") != lane_of("/net/b/drop")
+    assert "nfs4:/net/a" == lane_of("/net/a/drop", MountIdentity(9, 1, "nfs4", "/net/a"))
+
+
 def test_lanes_are_chosen_without_touching_the_folder(tmp_path):
     """A new folder is sorted by the table of mounts alone, a known one by its mount."""
     table = tmp_path / "mountinfo"
