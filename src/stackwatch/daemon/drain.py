@@ -4,15 +4,16 @@ Nothing here decides about an acquisition. The daemon works as ever; it is looke
 turn of its loop, and asked to stop once nothing is left to wait for.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.folders import WatchedFolder
 from stackwatch.daemon.history import History
 from stackwatch.errors import Disposition, ExitCode, error_by_code
-from stackwatch.ledger.records import AcquisitionRecord, Job
+from stackwatch.ledger.records import AcquisitionRecord
 from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import JobState
@@ -23,7 +24,8 @@ PATIENCE_GAPS: Final = 3
 may be meant as it is (an empty file) until that is taken for granted."""
 
 RETRY_S: Final = 60.0
-"""A job that is tried again within this time is waited for."""
+"""A job that is tried again within this time is waited for; so is one that could begin and has not,
+for as long as nothing else is under way."""
 
 SURE_S: Final = 1.0
 """Nothing must have been left to wait for this long: a look or an answer may be on its way."""
@@ -86,7 +88,7 @@ class Drain:
         self.summary: dict[str, Any] = {}
         self._patience_s = patience_s
         self._marks: dict[tuple[str, str], tuple[str, float]] = {}
-        self._began_s = self._said_s = 0.0
+        self._began_s = self._said_s = self._idle_since_s = 0.0
         self._sure_since_s: float | None = None
         self._said = ""
         self._event_id = 0
@@ -98,7 +100,7 @@ class Drain:
 
     def begin_at(self, now_s: float) -> None:
         """Count all patience from this moment."""
-        self._began_s = now_s
+        self._began_s = self._idle_since_s = now_s
 
     def is_over(self, survey: Survey, now_s: float) -> bool:
         """Tell whether nothing has been left to wait for, for long enough to be sure."""
@@ -117,16 +119,27 @@ class Drain:
         folders: Iterable[WatchedFolder],
         history: History,
         clock: Clock,
-        converting: Iterable[Job] = (),
-        *,
-        is_comparing: bool = False,
+        working: Iterable[Pending] = (),
+        hindered: Mapping[str, str] = MappingProxyType({}),
     ) -> Survey:
-        """Return what is not done at this moment."""
-        working = [Pending(job.folder, job.key, "converting") for job in converting]
-        if is_comparing:
-            working.append(Pending("", "", "contents are compared with published ones"))
-        found = self.survey_folders(folders, clock.monotonic())
-        jobs = Survey() if working else _split(_pending_jobs(history, clock.now()))
+        """Return what is not done at this moment.
+
+        Parameters
+        ----------
+        folders : iterable of WatchedFolder
+        history : History
+        clock : Clock
+        working : iterable of Pending
+            What is under way: jobs with workers, comparisons.
+        hindered : mapping of str to str
+            Folders of which no job may start now, by name, and why.
+        """
+        known, working = list(folders), tuple(working)
+        found = self.survey_folders(known, clock.monotonic())
+        away = {folder.name: folder.reason for folder in known if folder.reason}
+        jobs = _split(
+            self._pending_jobs(history, clock, {**hindered, **away}, is_busy=bool(working))
+        )
         return Survey((*working, *found.awaited, *jobs.awaited), (*found.left, *jobs.left))
 
     def survey_folders(self, folders: Iterable[WatchedFolder], now_s: float) -> Survey:
@@ -135,8 +148,8 @@ class Drain:
 
     def _pending_in(self, folder: WatchedFolder, now_s: float) -> Iterator[tuple[Pending, bool]]:
         """Yield what is not done in a folder, and whether to wait for it."""
-        if folder.view.unavailable:
-            yield Pending(folder.name, "", f"unavailable: {folder.view.unavailable}"), False
+        if folder.reason:
+            yield Pending(folder.name, "", f"unavailable: {folder.reason}"), False
             return
         if folder.view.full_scan_s is None:
             yield Pending(folder.name, "", "is looked through"), True
@@ -167,6 +180,28 @@ class Drain:
         if is_patient:
             return f"settles, unchanged for {still_s:.0f} of {gap_s:g} s", True
         return "it goes on changing, or has not been quiet for long enough", False
+
+    def _pending_jobs(
+        self, history: History, clock: Clock, hindered: Mapping[str, str], *, is_busy: bool
+    ) -> Iterator[tuple[Pending, bool]]:
+        """Yield jobs that nobody works on, and whether they are worth waiting for."""
+        configured = {folder.name for folder in history.list_folders() if folder.is_configured}
+        for job in history.list_jobs(JobState.WAITING):
+            if job.folder in configured:
+                error = job.error or {}
+                due_s = job.not_before_us / 1e6 - clock.now()
+                is_near = due_s <= RETRY_S and _is_retried(str(error.get("error_code")))
+                reason = str(error.get("message", "waits"))
+                yield Pending(job.folder, job.key, reason), is_near and job.folder not in hindered
+        queued = [job for job in history.list_jobs(JobState.QUEUED) if job.folder in configured]
+        now_s = clock.monotonic()
+        if is_busy or not queued:
+            self._idle_since_s = now_s
+        for job in queued:
+            reason = hindered.get(job.folder, "queued, and not begun")
+            # its target may have to be looked at before it can begin
+            may_begin = job.folder not in hindered and now_s - self._idle_since_s < RETRY_S
+            yield Pending(job.folder, job.key, reason), may_begin
 
     # ------------------------------------------------------------ progress and summary
 
@@ -232,21 +267,6 @@ def _parked_record(acquisition: AcquisitionRecord, history: History) -> dict[str
         "job_id": job.job_id if job is not None else None,
         **{key: told[key] for key in ("error_code", "message", "hint")},
     }
-
-
-def _pending_jobs(history: History, now: float) -> Iterator[tuple[Pending, bool]]:
-    """Yield jobs that nobody works on, and whether they are worth waiting for."""
-    configured = {folder.name for folder in history.list_folders() if folder.is_configured}
-    for job in history.list_jobs(JobState.WAITING):
-        if job.folder in configured:
-            error = job.error or {}
-            due_s = job.not_before_us / 1e6 - now
-            is_near = due_s <= RETRY_S and _is_retried(str(error.get("error_code")))
-            yield Pending(job.folder, job.key, str(error.get("message", "waits"))), is_near
-    for job in history.list_jobs(JobState.QUEUED):
-        if job.folder in configured:
-            # whatever could start has been started before this is asked
-            yield Pending(job.folder, job.key, "queued, and may not start now"), False
 
 
 def _is_retried(code: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from stackwatch import __version__
 from stackwatch.clock import Clock, SystemClock
 from stackwatch.daemon.answers import Answers
+from stackwatch.daemon.backups import Backups
 from stackwatch.daemon.claims import Claims, ClaimTold
 from stackwatch.daemon.control import ControlServer
 from stackwatch.daemon.conversions import Conversions
@@ -26,15 +27,16 @@ from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.recorder import Recorder
-from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, plan_swap
+from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, Swap
 from stackwatch.daemon.scanner import ScanSaid
 from stackwatch.daemon.sdnotify import Notifier
+from stackwatch.daemon.standing import describe_service, find_hindrances, iter_work
+from stackwatch.daemon.switching import SettingsSwitch
 from stackwatch.daemon.watching import Watching
 from stackwatch.daemon.workers import WORKER_COMMAND, FactReported, WorkerEnded
 from stackwatch.errors import ExitCode, LedgerUnwritableError, NoDaemonError, StackwatchError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, configure_logs, drain_logs, logger
-from stackwatch.model.job import FolderState
 from stackwatch.settings import Settings
 
 LONGEST_SLEEP_S = 1.0
@@ -115,7 +117,9 @@ class Service:
         self._drain = drain
         self._notifier = Notifier()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._reload = Reload(reload, self._inbox.put, clock)
+        self._switch = SettingsSwitch(
+            Reload(reload, self._inbox.put, clock), self._notifier, self._adopt
+        )
         self._mistakes = Mistakes(clock)
         recorder = Recorder(ledger, history, self._inbox.put, worker_command)
         self._comparisons = recorder.comparisons
@@ -134,13 +138,14 @@ class Service:
         self._disposals = Disposals(
             ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
         )
+        self._backups = Backups(state_dir, clock)
         self._control = ControlServer(state_dir, self._ask)
         self._started_s = self._beaten_s = clock.monotonic()
         self._surveyed_s = 0.0
         self._is_ready = self._is_stopping = False
         self._survey: Survey | None = None
         self._stopped_by = 0
-        self._shown = self._refused = ""
+        self._shown = ""
 
     # ------------------------------------------------------------ from start to end
 
@@ -161,6 +166,7 @@ class Service:
             code = self._conclude()
             with contextlib.suppress(LedgerUnwritableError):  # then the last beat has to do
                 self._ledger.stop()
+            self._backups.close(is_asked_for=True)
             logger().info(Event.DAEMON_STOPPED)
             return code
         finally:
@@ -274,7 +280,7 @@ class Service:
             case Signalled(number):
                 self._take_signal(number)
             case SettingsLoaded():
-                self._take_settings(message)
+                self._switch.take(message, self._settings)
             case Hinted() | ClaimTold():
                 return  # `tick` takes the hints and the claims
 
@@ -285,6 +291,7 @@ class Service:
         self._watching.refuse(self._claims.refusal)
         self._conversions.tick()
         self._disposals.tick()
+        self._backups.tick()
         if not self._is_stopping:
             self._comparisons.tick()
         if now_s - self._beaten_s >= BEAT_INTERVAL_S:
@@ -293,8 +300,7 @@ class Service:
                 self._ledger.beat()
         if self._is_stopping:
             self._notifier.extend(STOP_STEP_S)
-        if (late := self._reload.expired()) is not None:
-            self._take_settings(late)
+        self._switch.tick(self._settings)
         if self._drain is not None and not self._is_stopping:
             self._end_when_done(self._drain)
         if not self._is_ready and (self._watching.is_up or now_s - self._started_s > READY_WAIT_S):
@@ -312,8 +318,8 @@ class Service:
             self._watching.folders,
             self._history,
             self._clock,
-            [running.job for running in self._conversions.running],
-            is_comparing=not self._comparisons.is_idle,
+            iter_work(self._conversions, self._comparisons, self._disposals),
+            find_hindrances(self._watching, self._conversions),
         )
         if drain.is_over(survey, now_s):
             self._survey = survey
@@ -323,17 +329,7 @@ class Service:
         """Keep the line in `systemctl status` true."""
         if not self._notifier.is_listened_to:
             return
-        folders = self._watching.folders
-        away = [folder.name for folder in folders if folder.state is FolderState.UNAVAILABLE]
-        status = f"{len(folders)} folders, converting {len(self._conversions.running)}"
-        if away:
-            status += f", unavailable: {', '.join(away)}"
-        if paused := sorted(self._conversions.paused):
-            status += f", paused: {', '.join(paused)}"
-        if self._conversions.guard.is_degraded:
-            status += "; degraded: the ledger takes no writes"
-        if self._refused:
-            status += f"; {self._refused}"
+        status = describe_service(self._watching, self._conversions, self._switch.refused)
         if status != self._shown:
             self._shown = status
             self._notifier.status(status)
@@ -345,7 +341,7 @@ class Service:
 
     def _take_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
-            self._begin_reload(None)
+            self._switch.begin_unasked()
             return
         if self._is_stopping:
             self._conversions.kill()
@@ -377,59 +373,23 @@ class Service:
     def _answer(self, asked: Asked) -> None:
         try:
             if asked.command.get("command") == "reload":
-                self._begin_reload(asked)
+                self._switch.begin(asked.reply)
             else:
                 asked.reply.put(self._answers.answer(asked.command))
         except StackwatchError as error:
             asked.reply.put(error)
 
-    # ------------------------------------------------------------ new settings
-
-    def _begin_reload(self, asked: Asked | None) -> None:
-        """Have the settings read anew; `_take_settings` swaps them."""
-        try:
-            self._reload.begin(asked.reply if asked is not None else None)
-        except StackwatchError as error:
-            self._refuse_settings(error)
-            if asked is not None:
-                raise
-        else:
-            self._notifier.reloading()
-
-    def _take_settings(self, loaded: SettingsLoaded) -> None:
-        """Swap the settings if all of them are valid; keep the old ones otherwise."""
-        if not self._reload.take(loaded):
-            return
-        if isinstance(loaded.found, StackwatchError):
-            self._refuse_settings(loaded.found)
-            self._reload.finish(loaded.found)
-            return
-        swap = plan_swap(self._settings, loaded.found)
+    def _adopt(self, swap: Swap) -> None:
+        """Take new settings over; what is under way goes on as it was begun."""
         if swap.settings.logs != self._settings.logs:
             logs = swap.settings.logs
-            configure_logs(
-                sys.stdout, logs.format, logs.level, logs.file, never_blocks=True
-            )
+            configure_logs(sys.stdout, logs.format, logs.level, logs.file, never_blocks=True)
         self._settings = self._conversions.settings = swap.settings
         self._comparisons.stall_after_s = swap.settings.daemon.stall_after_s
         self._watching.adopt(swap.settings)
         self._claims.adopt(swap.settings.folder)
         self._disposals.reconsider()
         self._conversions.recovery.begin(folder.target for folder in swap.settings.folder)
-        self._refused = ""
-        self._notifier.ready("settings reloaded")
-        record = swap.as_record()
-        logger().info(Event.SETTINGS_RELOADED, **{k: v for k, v in record.items() if k != "status"})
-        self._reload.finish(record)
-
-    def _refuse_settings(self, error: StackwatchError) -> None:
-        """Say in the log and in the status that the old settings stay in force."""
-        logger().error(
-            Event.SETTINGS_REFUSED,
-            error_code=error.code, message=error.message, hint=error.hint,
-        )  # fmt: skip
-        self._refused = "the new settings were refused, the old ones stay in force"
-        self._notifier.ready(self._refused)
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -159,6 +159,40 @@ def test_a_retry_that_is_near_is_waited_for_and_all_else_left(ledger):
     assert {"far", "full"} == set(names(survey.left))
 
 
+def test_a_queued_job_may_take_a_minute_to_begin(ledger):
+    """Its target is looked at first; when nothing begins for a minute it is left."""
+    sighting = Sighting("a", "a", AcquisitionKind.FOLDER, "a", (), 1, 1, 0, "mark", "size")
+    ledger.ledger.folders.record_settling("em", sighting)
+    ledger.ledger.jobs.queue(NewJob("em", "a", 1, "mark", 1, 1, "size"))
+    drain, clock = Drain(), Standing()
+    drain.begin(clock, ledger.history)
+    folders = [folder_with({})]
+
+    clock.at = 59.0
+    assert ["a"] == names(drain.survey(folders, ledger.history, clock).awaited)
+    busy = [Pending("em", "b", "converting")]
+    assert ["b", "a"] == names(drain.survey(folders, ledger.history, clock, busy).awaited)
+    clock.at = 118.0
+    assert ["a"] == names(drain.survey(folders, ledger.history, clock).awaited)
+    clock.at = 119.0
+    assert ["a"] == names(drain.survey(folders, ledger.history, clock).left)
+
+
+def test_a_folder_without_room_is_left_with_the_reason(ledger):
+    """A paused folder goes on when there is room: not in this run."""
+    end_job(ledger, "near", CorruptSliceError("x"), 50)
+    sighting = Sighting("a", "a", AcquisitionKind.FOLDER, "a", (), 1, 1, 0, "mark", "size")
+    ledger.ledger.folders.record_settling("em", sighting)
+    ledger.ledger.jobs.queue(NewJob("em", "a", 1, "mark", 1, 1, "size"))
+
+    survey = Drain().survey(
+        [folder_with({})], ledger.history, Standing(), hindered={"em": "no room"}
+    )
+
+    assert ([], {"a", "near"}) == (names(survey.awaited), set(names(survey.left)))
+    assert "no room" in {one.reason for one in survey.left}
+
+
 def test_jobs_of_folders_outside_the_settings_are_no_matter(ledger):
     """A folder that was taken out of the settings is neither waited for nor left."""
     end_job(ledger, "near", CorruptSliceError("x"), 50)
