@@ -66,6 +66,7 @@ class Event(StrEnum):
     JOB_SUCCEEDED = "job.succeeded"
     JOB_SUPERSEDED = "job.superseded"
     JOB_WAITING = "job.waiting"
+    LEDGER_NOT_COPIED = "ledger.not_copied"
     LIBRARY_WARNED = "library.warned"
     LOG_LOST = "log.lost"
     MISTAKE_CAUGHT = "mistake.caught"

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from stackwatch import __version__
-from stackwatch.cli import config, convert, demo, inspect, jobs, replay, service, status, verify
+from stackwatch.cli import (
+    config,
+    convert,
+    demo,
+    inspect,
+    jobs,
+    ledger,
+    replay,
+    service,
+    status,
+    verify,
+)
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.options import JsonFlag
 
@@ -46,6 +57,7 @@ verify.register(app)
 status.register(app)
 jobs.register(app)
 config.register(app)
+ledger.register(app)
 replay.register(app)
 demo.register(app)
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 from stackwatch import __version__
 from stackwatch.clock import Clock, SystemClock
 from stackwatch.errors import LedgerError
+from stackwatch.ledger.backup import damaged, ensure_not_lost, find_damage
 from stackwatch.ledger.book import Book, connect_writer
 from stackwatch.ledger.datasets import DatasetVerbs
 from stackwatch.ledger.disposals import DisposalVerbs
@@ -226,11 +227,15 @@ class Ledger:
 
 
 def _open_book(path: Path, clock: Clock) -> tuple[Book, Path | None]:
+    ensure_not_lost(path)
     try:
         connection = connect_writer(path)
     except sqlite3.Error as error:
         raise _unusable(path, error) from error
     try:
+        damage = find_damage(connection)
+        if damage:
+            raise damaged(path, damage)
         copy = ensure_schema(connection, path)
     except sqlite3.Error as error:
         connection.close()
@@ -241,7 +246,9 @@ def _open_book(path: Path, clock: Clock) -> tuple[Book, Path | None]:
     return Book(connection, path, clock), copy
 
 
-def _unusable(path: Path, error: Exception) -> LedgerError:
+def _unusable(path: Path, error: sqlite3.Error) -> LedgerError:
+    if type(error) is sqlite3.DatabaseError:  # its heirs tell of disks, locks and permissions
+        return damaged(path, str(error))
     hint = "Check the disk and the permissions, or restore the file from a copy."
     return LedgerError(
         f"“{show_path(path)}” cannot be used as a ledger: {error}. {hint}",
