@@ -52,7 +52,7 @@ def test_the_dataset_holds_every_slice(service):
 
 
 def test_touched_slices_and_a_note_change_nothing_but_the_mark(service):
-    """The real digest decides: nothing is converted again."""
+    """D2: the real digest decides: nothing is converted again."""
     before = count(service)
     for path in (service.drop / "run_041").glob("slice_*.tif"):
         path.touch()

@@ -130,7 +130,7 @@ def test_a_scan_process_that_is_killed_is_started_again(bench, tmp_path):
 
 
 def test_a_scan_that_hangs_is_killed_and_the_folder_unavailable(bench, tmp_path):
-    """Beyond its deadline a scan ends as unavailable; the folder behind it is scanned after."""
+    """C9: beyond its deadline a scan ends as unavailable; the folder behind it is scanned after."""
     first, second = make_drop(tmp_path / "one"), make_drop(tmp_path / "two")
     bench.scanner.order(ScanOrder("one", first, ScanOptions()))
     bench.await_done()
@@ -150,7 +150,7 @@ def test_a_scan_that_hangs_is_killed_and_the_folder_unavailable(bench, tmp_path)
 
 @pytest.mark.parametrize("bench", [{"deadline_s": 5.0}], indirect=True)
 def test_a_hanging_share_does_not_hold_up_other_lanes(bench, tmp_path):
-    """Each network mount has a process of its own."""
+    """C9: each network mount has a process of its own."""
     drop = make_drop(tmp_path / "drop")
     share = MountIdentity(77, 1, "nfs4")
     bench.scanner.order(ScanOrder("share", drop, ScanOptions(), share))

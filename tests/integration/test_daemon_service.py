@@ -109,7 +109,7 @@ def test_loose_files_that_differ_in_a_number_become_one_dataset(living):
 
 def test_missing_slices_park_with_a_hint_and_copying_them_in_resumes(living):
     """The parked acquisition goes on by itself as its next generation."""
-    acquisition = living.drop_acquisition("gap", {"missing": b"", "1.tif": b"1"})
+    acquisition = living.drop_acquisition("gap", {"missing": b"-", "1.tif": b"1"})
     await_state(living, "gap", "parked")
     (line,) = [e for e in living.events("job.parked") if e["acquisition"] == "gap"]
     assert ("missing_slices", "Copy it in.") == (line["error_code"], line["hint"])
@@ -122,8 +122,8 @@ def test_missing_slices_park_with_a_hint_and_copying_them_in_resumes(living):
 
 
 def test_a_killed_worker_is_tried_again_later_and_leaves_nothing(living):
-    """A worker that ends without a word: its job waits, its staging is gone."""
-    living.drop_acquisition("poison", {"crash": b""})
+    """C11, C12, L15: a worker that ends without a word: its job waits, its staging is gone."""
+    living.drop_acquisition("poison", {"crash": b"-"})
 
     await_state(living, "poison", "waiting")
 
@@ -166,7 +166,7 @@ def test_a_change_after_publishing_becomes_a_second_version(living):
 
 
 def test_a_touched_acquisition_changes_nothing_but_the_mark(living):
-    """Same bytes under new dates: the content is compared, and nothing is converted again."""
+    """D2, D3: same bytes, new dates: the content is compared, and nothing is converted again."""
     acquisition = living.drop_acquisition("touched", {"1.tif": b"1"})
     await_state(living, "touched", "succeeded")
     published = (living.target / "touched" / "stackwatch.json").read_bytes()
@@ -182,7 +182,7 @@ def test_a_touched_acquisition_changes_nothing_but_the_mark(living):
 
 
 def test_two_acquisitions_that_meet_in_one_name_are_not_both_published(living):
-    """The first keeps the name, the second is parked and names the first."""
+    """L19: the first keeps the name, the second is parked and names the first."""
     living.drop_acquisition("meet me", {"1.tif": b"first"})
     await_state(living, "meet me", "succeeded")
 
@@ -196,8 +196,8 @@ def test_two_acquisitions_that_meet_in_one_name_are_not_both_published(living):
 
 
 def test_what_changes_while_it_is_converted_is_not_published(living):
-    """The daemon looks once more before the rename, and refuses it."""
-    acquisition = living.drop_acquisition("late", {"pause": b"", "1.tif": b"1"})
+    """D7: the daemon looks once more before the rename, and refuses it."""
+    acquisition = living.drop_acquisition("late", {"pause": b"-", "1.tif": b"1"})
     await_state(living, "late", "claimed")
     living.wait_until(lambda: any(j["acquisition"] == "late" and j["pid"]
                                   for j in living.status()["converting"]))  # fmt: skip
@@ -207,7 +207,7 @@ def test_what_changes_while_it_is_converted_is_not_published(living):
 
     living.wait_until(lambda: states_of(living, "late")[-1:] == ["succeeded"])
     assert "failed" in states_of(living, "late")
-    assert b"more than before" == (living.target / "late" / "data").read_bytes()
+    assert b"more than before-" == (living.target / "late" / "data").read_bytes()
 
 
 def test_what_vanishes_before_it_settles_is_forgotten(living):
@@ -245,7 +245,7 @@ def test_commands_are_answered_and_bad_ones_refused(living):
 
 
 def test_a_second_daemon_on_the_same_state_directory_ends_with_69(living):
-    """Two daemons never share a ledger."""
+    """D10: two daemons never share a ledger."""
     second = copy.copy(living)
     second.start(is_awaited=False)
 
@@ -265,7 +265,7 @@ def test_a_dead_daemon_answers_nobody(service):
 
 def test_a_stop_puts_the_job_back_and_the_next_start_finishes_it(service):
     """SIGTERM: workers stop at the next slab, exit 0, nothing is lost, nothing is left."""
-    acquisition = service.drop_acquisition("long", {"sleep": b"", "1.tif": b"1"})
+    acquisition = service.drop_acquisition("long", {"sleep": b"-", "1.tif": b"1"})
     service.start()
     service.wait_until(lambda: any(j["pid"] for j in service.status()["converting"]))
 
@@ -280,8 +280,8 @@ def test_a_stop_puts_the_job_back_and_the_next_start_finishes_it(service):
 
 
 def test_a_share_that_hangs_does_not_hold_up_a_stop(service):
-    """A worker that waits for a look at a hanging share is refused, and the service ends."""
-    service.drop_acquisition("stuck", {"pause": b"", "1.tif": b"1"})
+    """C9: a worker that waits for a look at a hanging share is refused, and the service ends."""
+    service.drop_acquisition("stuck", {"pause": b"-", "1.tif": b"1"})
     service.start()
     service.wait_until(lambda: any(j["pid"] for j in service.status()["converting"]))
     (scan,) = [pid for pid in children_of(service.pid) if "scan_main" in command_of(pid)]
@@ -298,7 +298,7 @@ def test_a_share_that_hangs_does_not_hold_up_a_stop(service):
 
 def test_a_second_signal_kills_workers_that_do_not_hear(service):
     """The second SIGTERM ends the service at once; the job is taken up at the next start."""
-    service.drop_acquisition("deaf", {"stubborn": b""})
+    service.drop_acquisition("deaf", {"stubborn": b"-"})
     service.start()
     service.wait_until(lambda: any(j["pid"] for j in service.status()["converting"]))
     service.signal(signal.SIGTERM)
@@ -314,7 +314,7 @@ def test_a_second_signal_kills_workers_that_do_not_hear(service):
 
 def test_killing_the_daemon_while_a_worker_converts_publishes_nothing(service):
     """Kill -9 of the daemon: its worker dies, the next daemon converts once."""
-    acquisition = service.drop_acquisition("orphan", {"pause": b"", "1.tif": b"1"})
+    acquisition = service.drop_acquisition("orphan", {"pause": b"-", "1.tif": b"1"})
     service.start()
     service.wait_until(lambda: any(j["pid"] for j in service.status()["converting"]))
     (worker,) = [job["pid"] for job in service.status()["converting"]]
@@ -333,9 +333,9 @@ def test_killing_the_daemon_while_a_worker_converts_publishes_nothing(service):
 
 
 def test_a_killed_worker_gets_half_the_memory_the_next_time(service):
-    """Kill -9 of the worker: the daemon lives, the job waits, and is tried with less."""
+    """C11: kill -9 of the worker: the daemon lives, the job waits, and is tried with less."""
     service.write_config(daemon="threads = 2")
-    service.drop_acquisition("victim", {"pause": b"", "1.tif": b"1"})
+    service.drop_acquisition("victim", {"pause": b"-", "1.tif": b"1"})
     service.start()
     service.wait_until(lambda: any(j["pid"] for j in service.status()["converting"]))
     (worker,) = [job["pid"] for job in service.status()["converting"]]

@@ -35,7 +35,7 @@ def test_systemd_accepts_the_unit_file(tmp_path):
 
 
 def test_exit_codes_that_do_not_heal_are_not_restarted():
-    """Bad settings (78), another daemon and a newer ledger (69) stay stopped."""
+    """C15: bad settings (78), another daemon and a newer ledger (69) stay stopped."""
     assert ["69 78"] == read_values("RestartPreventExitStatus")
 
 

@@ -213,7 +213,7 @@ def test_progress_is_kept_beside_the_inbox(start):
 
 
 def test_the_worker_is_first_in_line_when_memory_runs_out(start):
-    """The kernel is told to prefer the worker to the daemon."""
+    """C11: the kernel is told to prefer the worker to the daemon."""
     worker, inbox = start(
         """
         raise MissingSlicesError(Path("/proc/self/oom_score_adj").read_text().strip())

@@ -86,7 +86,7 @@ def test_a_tree_moved_in_is_told(watcher, tmp_path):
 
 
 def test_reading_is_no_hint(watcher):
-    """Opening and reading a file wakes nobody; our own conversion must not wake the scanner."""
+    """D1: opening and reading a file wakes nobody; our own conversion must not wake the scanner."""
     (watcher.root / "known/a.tif").write_bytes(b"x")
     watcher.wait_for({"known"})
     # a write elsewhere ends the wait: everything before it in the kernel's queue has been told
@@ -110,7 +110,7 @@ def test_undecodable_names_are_told(watcher):
 
 
 def test_dirt_is_bounded(watcher):
-    """Thousands of names become "everything": the memory of hints does not grow with the events."""
+    """L25: thousands of names become "everything": hints do not grow with the events."""
     folder = watcher.hints._folders["em"]
     for number in range(MAX_DIRTY + 10):
         event = SimpleNamespace(src_path=f"{watcher.root}/n{number}", dest_path="")
@@ -121,7 +121,7 @@ def test_dirt_is_bounded(watcher):
 
 
 def test_an_exception_in_the_handler_is_survived(watcher):
-    """Whatever an event does to the handler, the observer lives and everything counts as dirty."""
+    """L6: whatever an event does to the handler, the observer lives and all counts as dirty."""
     folder = watcher.hints._folders["em"]
     folder.dispatch(SimpleNamespace(src_path=object()))
 
@@ -132,7 +132,7 @@ def test_an_exception_in_the_handler_is_survived(watcher):
 
 
 def test_an_overflow_asks_for_everything(watcher):
-    """The observer tells of an overflow in its log only: it is heard there."""
+    """L1: the observer tells of an overflow in its log only: it is heard there."""
     logger = logging.getLogger("watchdog.observers.inotify_c")
     logger.warning("Inotify queue overflowed; filesystem events were lost")
 
@@ -170,7 +170,7 @@ def test_a_missing_root_is_polled_and_comes_back(watcher):
 
 
 def test_a_dead_observer_is_restarted(watcher):
-    """An observer whose thread has ended is noticed and replaced."""
+    """L6, L7: an observer whose thread has ended is noticed and replaced."""
     observer = watcher.hints._folders["em"]._observer
     observer.stop()
     observer.join()
@@ -183,7 +183,7 @@ def test_a_dead_observer_is_restarted(watcher):
 
 
 def test_a_dead_reader_is_noticed(watcher):
-    """The thread that reads inotify may die alone while observer and emitters live on."""
+    """L7: the thread that reads inotify may die alone while observer and emitters live on."""
     reader = watcher.hints._folders["em"]._reader
     reader.stop()
     reader.join()
@@ -221,7 +221,7 @@ def test_a_watch_that_cannot_start_leaves_no_thread(tmp_path, monkeypatch):
     ],
 )
 def test_mode_in_force(tmp_path, mode, fstype, expected, phrase):
-    """Network mounts are polled unless events are demanded, and the reason says why."""
+    """L5: network mounts are polled unless events are demanded, and the reason says why."""
     with Hints(threading.Event()) as hints:
         health = hints.add("em", tmp_path, mode, fstype)
         hints.supervise(1000)

@@ -140,7 +140,7 @@ def test_a_slow_copy_becomes_one_job(river):
 
 
 def test_an_old_date_settles_no_sooner(river):
-    """A copy that keeps dates of 2001, or brings some of 2040, waits for the gap like any other."""
+    """E4, E5: a copy with dates of 2001, or of 2040, waits for the gap like any other."""
     for name, date_s in (("old", 10**9), ("new", 22 * 10**8)):
         write(river.drop / name / "1.tif")
         os.utime(river.drop / name / "1.tif", (date_s, date_s))
@@ -151,7 +151,7 @@ def test_an_old_date_settles_no_sooner(river):
 
 
 def test_a_restart_changes_nothing(river):
-    """After a restart everything settles again, and nothing is queued a second time."""
+    """I5: after a restart everything settles again, and nothing is queued a second time."""
     write(river.drop / "run/1.tif")
     write(river.drop / "new/1.tif")
     river.look()
@@ -213,7 +213,7 @@ def test_moved_away_and_back(river):
 
 
 def test_a_missing_share_deletes_nothing(river):
-    """A drop folder that is gone, or empty on another mount, causes no transition (I6)."""
+    """L9, I6: a drop folder that is gone, or empty on another mount, causes no transition."""
     write(river.drop / "run/1.tif")
     river.look()
     river.look(60)

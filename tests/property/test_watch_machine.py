@@ -29,7 +29,13 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from stackwatch.daemon.comparisons import Comparison
 from stackwatch.daemon.folders import WatchedFolder
@@ -555,12 +561,16 @@ def check_ends(world: World) -> None:
             assert "target_exists" == errors[0].get("error_code")
 
 
-TestWatchMachine = WatchMachine.TestCase
-TestWatchMachine.settings = settings(
-    max_examples=max(30, settings.default.max_examples // 2),
-    stateful_step_count=30,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+def test_no_history_breaks_an_invariant() -> None:
+    """I1, I2, I3, I4, I5, I6: whatever happens in whatever order, these hold."""
+    run_state_machine_as_test(
+        WatchMachine,
+        settings=settings(
+            max_examples=max(30, settings.default.max_examples // 2),
+            stateful_step_count=30,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
 
 
 # ---------------------------------------------------------------- with and without events

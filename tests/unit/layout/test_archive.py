@@ -146,7 +146,7 @@ def test_unknown_compression_is_refused(tmp_path):
 
 
 def test_a_bomb_is_refused_before_anything_is_unpacked(tmp_path):
-    """A ratio far beyond that of images, above a harmless size."""
+    """C13: a ratio far beyond that of images, above a harmless size."""
     path = pack(tmp_path / "run.zip", [("a.tif", bytes(80 * 2**20))])
 
     with pytest.raises(LimitExceededError, match="zip_max_ratio") as caught:
@@ -164,7 +164,7 @@ def test_black_slices_are_no_bomb(tmp_path):
 
 
 def test_the_unpacked_size_is_limited(tmp_path):
-    """`zip_max_gib` holds whatever the ratio is."""
+    """C13: `zip_max_gib` holds whatever the ratio is."""
     path = pack(tmp_path / "run.zip", [("a.tif", bytes(1000))])
 
     with pytest.raises(LimitExceededError, match="zip_max_gib"):

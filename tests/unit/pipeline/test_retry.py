@@ -38,7 +38,7 @@ def test_waiting_never_ends_in_parking(failures):
 
 
 def test_retries_back_off_and_end():
-    """Delays grow four-fold; the fifth failure parks."""
+    """L15: delays grow four-fold; the fifth failure parks."""
     steps = [plan_next(VerificationError(), n, POLICY) for n in range(1, 6)]
 
     assert [

@@ -484,7 +484,7 @@ class TestDamage:
             open_path(path)
 
     def test_absurd_size(self, tmp_path, open_path):
-        """A header that declares terabytes is refused before anything is allocated."""
+        """C13: a header that declares terabytes is refused before anything is allocated."""
         path = tmp_path / "absurd.tif"
         tifffile.imwrite(path, np.zeros((8, 8), np.uint8), compression="deflate", metadata=None)
         with tifffile.TiffFile(path, mode="r+") as tif:

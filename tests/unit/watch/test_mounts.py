@@ -69,7 +69,7 @@ def test_mount_of_nothing():
     ],
 )  # fmt: skip
 def test_is_remote_type(fstype, is_remote):
-    """Network and FUSE file systems are remote; local disks, NTFS among them, are not."""
+    """L5: network and FUSE file systems are remote; local disks, NTFS among them, are not."""
     assert is_remote == is_remote_type(fstype)
 
 

@@ -90,7 +90,7 @@ def test_scan_folder_mark_is_that_of_its_files(tmp_path):
 
 
 def test_scan_folder_sees_an_atomic_replacement(tmp_path):
-    """A file replaced by another of the same size and mtime has another mark, but not size mark."""
+    """D13: a file replaced by one of equal size and mtime has another mark, but not size mark."""
     write(tmp_path, "run/a.tif")
     before = by_key(tmp_path)["run"]
     stat = (tmp_path / "run/a.tif").stat()
