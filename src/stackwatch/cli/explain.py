@@ -73,7 +73,7 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
     with LedgerReader.open(state_dir) as reader:
         found = find_acquisition(reader, what)
         live = _ask_watcher(reader, state_dir, found)
-        not_ready = _list_reasons(found, live)
+        not_ready = list_reasons(found, live)
         jobs = [
             job
             for job in reader.list_jobs(folder=found.folder, limit=_ALL)
@@ -110,7 +110,7 @@ def _ask_watcher(
     return {key: answer.get(key) for key in WATCH_KEYS}
 
 
-def _list_reasons(acquisition: "AcquisitionRecord", live: dict[str, Any] | None) -> list[str]:
+def list_reasons(acquisition: "AcquisitionRecord", live: dict[str, Any] | None) -> list[str]:
     """Return what speaks against its being complete: now, or when it was last recorded."""
     if acquisition.state not in _ARRIVING:
         return []

@@ -9,7 +9,8 @@ import typer
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.live import ask_daemon
 from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
-from stackwatch.cli.tables import format_age, format_table, format_time, now_us
+from stackwatch.cli.tables import fold, format_age, format_table, format_time, now_us
+from stackwatch.model.acquisition import show_path
 
 if TYPE_CHECKING:
     from stackwatch.ledger.reader import LedgerReader
@@ -63,7 +64,12 @@ def _survey(reader: "LedgerReader") -> dict[str, Any]:
         "folders": [folder.as_record() for folder in reader.list_folders()],
         "jobs": reader.count_jobs(),
         "converting": [job.as_record() for job in converting],
+        "arriving": _list_arriving(reader),
+        "waiting": [
+            job.as_record() for job in reader.list_jobs(JobState.WAITING, limit=_SHOWN_JOBS)
+        ],
         "parked": _list_parked(reader),
+        "disposals": _list_disposals(reader),
         "paused": {},
         "degraded": None,
     }
@@ -80,6 +86,30 @@ def _add_live(record: dict[str, Any], state_dir: Path) -> None:
         job["progress"] = progress.get(job["job_id"]) or job["progress"]
     record["degraded"] = live.get("degraded")
     record["paused"] = live.get("paused", {})
+
+
+def _list_arriving(reader: "LedgerReader") -> list[dict[str, Any]]:
+    """Return what has not settled, with what was last recorded to speak against it."""
+    from stackwatch.cli.explain import list_reasons
+    from stackwatch.model.job import AcquisitionState
+
+    return [
+        {**acquisition.as_record(), "not_ready": list_reasons(acquisition, None)}
+        for state in (AcquisitionState.SETTLING, AcquisitionState.INCOMPLETE)
+        for acquisition in reader.list_acquisitions(state=state, limit=_SHOWN_JOBS)
+        if acquisition.vanished_at_us is None
+    ]
+
+
+def _list_disposals(reader: "LedgerReader") -> list[dict[str, Any]]:
+    """Return which sources are to be put away, and which could not be."""
+    from stackwatch.model.disposal import DisposalState
+
+    return [
+        {"folder": one.folder, "acquisition": show_path(one.key), **one.as_record()}
+        for state in (DisposalState.RUNNING, DisposalState.REFUSED, DisposalState.DUE)
+        for one in reader.list_disposals(state)[:_SHOWN_JOBS]
+    ]
 
 
 def _list_parked(reader: "LedgerReader") -> list[dict[str, Any]]:
@@ -109,8 +139,11 @@ def _describe(record: Mapping[str, Any]) -> str:
     lines += [f"{name}: {pause['reason']}" for name, pause in sorted(record["paused"].items())]
     lines += ["", f"jobs: {_counts(record['jobs'])}"]
     lines += [f"converting: {_describe_job(job)}" for job in record["converting"]]
+    lines += [_describe_arriving(acquisition) for acquisition in record["arriving"]]
+    lines += [_describe_waiting(job) for job in record["waiting"]]
     lines += [_describe_parked(acquisition) for acquisition in record["parked"]]
-    return "\n".join(lines)
+    lines += [_describe_disposal(disposal) for disposal in record["disposals"]]
+    return "\n".join(map(fold, lines))
 
 
 def _describe_daemon(record: Mapping[str, Any]) -> str:
@@ -131,6 +164,30 @@ def _describe_job(job: Mapping[str, Any]) -> str:
     if progress and progress.get("total"):
         done = f", {progress['phase']} {progress['done']} of {progress['total']} slices"
     return f"job {job['job_id']}, {job['folder']}/{job['acquisition']}{done}"
+
+
+def _describe_arriving(acquisition: Mapping[str, Any]) -> str:
+    reasons = "; ".join(acquisition["not_ready"])
+    since = format_time(acquisition["changed_at_us"])
+    told = f", not ready because {reasons}" if reasons else ""
+    return (
+        f"{acquisition['state']}: {acquisition['folder']}/{acquisition['acquisition']}, "
+        f"{acquisition['files']} files, since {since}{told}"
+    )
+
+
+def _describe_waiting(job: Mapping[str, Any]) -> str:
+    again = format_time(job["not_before_us"])
+    return (
+        f"waiting: {job['folder']}/{job['acquisition']} (job {job['job_id']}), again at {again}: "
+        f"{job['message']}"
+    )
+
+
+def _describe_disposal(disposal: Mapping[str, Any]) -> str:
+    from stackwatch.cli.disposal import describe_disposal
+
+    return f"source: {disposal['folder']}/{disposal['acquisition']}: {describe_disposal(disposal)}"
 
 
 def _describe_parked(acquisition: Mapping[str, Any]) -> str:

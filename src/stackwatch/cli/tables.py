@@ -1,9 +1,11 @@
 """Values as people read them: columns, times, sizes."""
 
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+_WIDTH: Final = 80
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -24,6 +26,22 @@ def format_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         .rstrip()
         for line in lines
     )  # fmt: skip
+
+
+def fold(text: str) -> str:
+    """Return a line that is too long for a terminal as several; tables are left alone.
+
+    Examples
+    --------
+    >>> print(fold("parked: em2/run_041 (job 118): " + "slices are missing " * 4))
+    parked: em2/run_041 (job 118): slices are missing slices are missing slices are
+        missing slices are missing
+    """
+    if "\n" in text or len(text) <= _WIDTH:
+        return text
+    return textwrap.fill(
+        text, _WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def format_time(at_us: int | None) -> str:

@@ -51,7 +51,7 @@ class WatchedFolder:
         self.view = FolderView(mount=mount)
         self.is_degraded = settings.watch == "poll"
         self.is_hinted = False
-        self.refusal = ""
+        self.refusal = self.poll_reason = ""
         self.all_scans_s = 0.0
         self.announcements = Announcements()
         self.looks = LookBook()

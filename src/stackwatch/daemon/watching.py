@@ -138,6 +138,7 @@ class Watching:
 
     def _note_health(self, folder: WatchedFolder, health: HintHealth) -> None:
         was_degraded, folder.is_degraded = folder.is_degraded, health.mode == "poll"
+        folder.poll_reason = health.reason
         log = logger(folder=folder.name)
         if health.reason:
             log.warning(Event.WATCH_DEGRADED, reason=health.reason)
@@ -272,7 +273,8 @@ class Watching:
                 self._moved.pop((folder.name, action.sighting.key), None)  # the name is taken anew
 
     def _record_state(self, folder: WatchedFolder, before: FolderState) -> None:
-        after, reason = folder.state, folder.reason
+        after = folder.state
+        reason = folder.poll_reason if after is FolderState.POLLING else folder.reason
         self._ledger.folders.record_state(folder.name, after, reason)
         log = logger(folder=folder.name, at_s=folder.view.scanned_s)
         if after is FolderState.UNAVAILABLE and before is not after:

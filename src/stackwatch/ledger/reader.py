@@ -25,6 +25,7 @@ from stackwatch.ledger.records import (
 from stackwatch.ledger.schema import check_version
 from stackwatch.ledger.statements import load_statements
 from stackwatch.model.acquisition import show_path
+from stackwatch.model.disposal import DisposalState
 from stackwatch.model.job import AcquisitionState, JobId, JobState
 
 MAX_ROWS: Final = 1000
@@ -162,6 +163,11 @@ class LedgerReader:
         """Return what becomes, or became, of an acquisition's source; of its newest generation."""
         found = self._disposals_of(acquisition_id)
         return found[-1] if found else None
+
+    def list_disposals(self, state: DisposalState) -> tuple[DisposalRecord, ...]:
+        """Return disposals in a state, the one that is due first first."""
+        rows = self._rows("disposals", **{**NO_CONDITIONS, "state": state})
+        return tuple(sorted(map(DisposalRecord.from_row, rows), key=lambda one: one.due_at_us))
 
     def count_jobs(self) -> dict[str, int]:
         """Return how many jobs are in each state; every state is named."""

@@ -7,9 +7,10 @@ import pytest
 
 from stackwatch.cli.explain import explain_acquisition
 from stackwatch.daemon.verdicts import why_incomplete, why_settling
-from stackwatch.errors import ExitCode, UsageError
+from stackwatch.errors import ExitCode, IncompleteAcquisitionError, UsageError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.ledger.lock import StateLock
+from stackwatch.model.disposal import DisposalAction
 from stackwatch.model.facts import Veto, VetoKind
 from stackwatch.settings import FolderSettings
 
@@ -38,7 +39,8 @@ def test_status_document(history: History):
     document = history.answer("status")
 
     assert {
-        "status", "daemon", "folders", "jobs", "converting", "parked", "paused", "degraded",
+        "status", "daemon", "folders", "jobs", "converting", "arriving", "waiting", "parked",
+        "disposals", "paused", "degraded",
     } == keys(document)  # fmt: skip
     assert document["status"] == "no daemon"
     assert {
@@ -54,6 +56,11 @@ def test_status_document(history: History):
         "queued": 0, "claimed": 0, "waiting": 1, "succeeded": 1, "failed": 0, "parked": 1,
     } == document["jobs"]  # fmt: skip
     assert document["converting"] == []
+    (arriving,) = document["arriving"]
+    assert ACQUISITION_KEYS | {"not_ready"} == keys(arriving)
+    assert ("run_9", "settling") == (arriving["acquisition"], arriving["state"])
+    assert ["img_#.tif"] == [job["acquisition"] for job in document["waiting"]]
+    assert [] == document["disposals"]
     (parked,) = document["parked"]
     assert ACQUISITION_KEYS | {"job_id"} == keys(parked)
     assert ("run_2", 2, "missing_slices") == (
@@ -70,6 +77,28 @@ def test_status_for_people(history: History):
     assert "em1     polling" in text
     assert "em1: the mount has no events" in text
     assert "parked: em1/run_2 (job 2): Slice 4 is missing." in text
+    assert "settling: em1/run_9, 2 files, since " in text
+    assert "waiting: em1/img_#.tif (job 3), again at 2033-05-18" in text
+    assert max(len(line) for line in text.splitlines() if str(history.drop) not in line) <= 80
+
+
+def test_status_tells_why_something_is_not_ready_and_what_becomes_of_sources(history: History):
+    """What speaks against an acquisition, and when a source is put away, stand in `status`."""
+    with Ledger.open(history.state_dir) as ledger:
+        error = IncompleteAcquisitionError("late", vetoes=["the marker `*.done` is not there"])
+        ledger.folders.record_incomplete("em1", sighting("run_9"), error)
+        ledger.disposals.plan("em1", DisposalAction.DELETE, 0)
+    text = " ".join(history.run("status").stdout.split())
+    document = history.answer("status")
+
+    assert "incomplete: em1/run_9" in text
+    assert "not ready because the marker `*.done` is not there" in text
+    assert [["the marker `*.done` is not there"]] == [a["not_ready"] for a in document["arriving"]]
+    (disposal,) = document["disposals"]
+    assert ("run_1", "delete", "due") == (
+        disposal["acquisition"], disposal["action"], disposal["state"],
+    )  # fmt: skip
+    assert "source: em1/run_1: " in text
 
 
 def test_status_of_a_running_daemon(history: History):
@@ -261,7 +290,7 @@ def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: 
     assert status["converting"][0]["progress"]["done"] == 7
     assert {
         "phase", "quiet_s", "quiet_gap_s", "ready_s", "next_look_s", "vetoes", "veto_kinds",
-        "awaited", "unseen", "is_accepted",
+        "awaited", "unseen", "is_accepted", "paused",
     } == keys(explained["watch"])  # fmt: skip
     assert ["“a.tif” is empty"] == explained["not_ready"]
     assert (
