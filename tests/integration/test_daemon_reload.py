@@ -153,7 +153,7 @@ def test_more_workers_begin_at_once_and_running_jobs_keep_their_settings(service
     """C14: `workers` counts from now on; what was begun is finished as it was begun."""
     service.start()
     for name in ("one", "two"):
-        service.drop_acquisition(name, {"pause": b"", "1.tif": b"1"})
+        service.drop_acquisition(name, {"pause": b"-", "1.tif": b"1"})
     service.wait_until(lambda: is_converting(service, "one") or is_converting(service, "two"))
     begun = "one" if is_converting(service, "one") else "two"
     other = "two" if begun == "one" else "one"
