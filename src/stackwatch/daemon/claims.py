@@ -38,6 +38,8 @@ ANSWER_S: Final = 60.0
 END_S: Final = 3.0
 """How long the end waits for claims to be released; what hangs is left as after a kill."""
 
+_TRIES: Final = 20
+_TRY_S: Final = 0.05
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -148,6 +150,11 @@ class ClaimHolder:
 
     def _try(self) -> float:
         found = self._file.open()
+        for _ in range(_TRIES):
+            if not self._file.is_locked or found is not None:
+                break
+            self._stop.wait(_TRY_S)  # whoever took the lock is about to write who it is
+            found = self._file.read()
         now_s = self._clock.monotonic()
         if self._seen is None or self._seen[0] != found:
             self._seen = (found, now_s)
