@@ -84,3 +84,18 @@ def test_another_content_under_the_same_name_is_the_next_generation(service):
     assert [2] == [one.generation for one in current(service, "run")]
     assert ["run", "run-r2"] == [name for name in service.datasets() if name[0] != "."]
     assert 2 == len(list_jobs(service))
+
+
+def test_a_copy_under_another_name_is_another_acquisition(service):
+    """D5: the same bytes in another folder get a dataset of their own; the first stays as it is."""
+    service.drop_acquisition("run", FILES)
+    service.wait_until(lambda: is_done(service, "run"))
+    before = (service.target / "run" / "stackwatch.json").read_bytes()
+
+    service.drop_acquisition("copy of run", FILES)
+
+    service.wait_until(lambda: is_done(service, "copy of run"))
+    assert before == (service.target / "run" / "stackwatch.json").read_bytes()
+    first, second = (current(service, key)[0] for key in ("run", "copy of run"))
+    assert first.content_digest == second.content_digest
+    assert first.path != second.path
