@@ -1,5 +1,7 @@
 """Mounts: which file system a path lies on, and whether it is still the same."""
 
+import os
+
 import pytest
 
 from stackwatch.watch.mounts import (
@@ -7,10 +9,14 @@ from stackwatch.watch.mounts import (
     MountChange,
     MountIdentity,
     compare_mounts,
+    identify_root,
     is_remote_type,
+    list_mounts_below,
+    locate_mount,
     mount_of,
     parse_mountinfo,
     probe_mount,
+    read_mounts,
 )
 
 MOUNTINFO = b"""\
@@ -121,3 +127,75 @@ def test_probe_mount_of_an_absent_folder(tmp_path):
 def test_mount_identity_survives_json():
     """The ledger keeps an identity as JSON values and gives the same one back."""
     assert SEEN == MountIdentity.from_record(SEEN.as_record())
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Return mounts of which one, below the test's own folder, is a network mount."""
+    text = f"1 0 0:1 / / rw - ext4 disk rw\n2 1 0:2 / {tmp_path}/share rw - nfs4 nas:/x rw\n"
+    return parse_mountinfo(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "fstype"),
+    [
+        ("local/deep", "ext4"),
+        ("share", "nfs4"),
+        ("share/../local", "nfs4"),
+        ("link/a/b", "nfs4"),
+        ("relative", "nfs4"),
+        ("chain", "nfs4"),
+        ("loop", "ext4"),
+        ("absent/x", "ext4"),
+    ],
+)
+def test_locate_mount_follows_links_as_far_as_they_are_local(tmp_path, table, path, fstype):
+    """C9: a symlink is resolved up to the first network mount, which is not touched."""
+    (tmp_path / "local").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "share/inside")
+    (tmp_path / "relative").symlink_to("local/../share")
+    (tmp_path / "chain").symlink_to(tmp_path / "link")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+
+    mount = locate_mount(tmp_path / path, table)
+
+    assert mount is not None
+    assert fstype == mount.fstype
+
+
+def test_identify_root_is_that_of_the_open_folder(tmp_path):
+    """The identity belongs to what was opened, whatever lies at the path since."""
+    (tmp_path / "drop").mkdir()
+    root = os.open(tmp_path / "drop", os.O_RDONLY)
+    try:
+        (tmp_path / "drop").rename(tmp_path / "old")
+        (tmp_path / "drop").mkdir()
+        found = identify_root(root, tmp_path / "drop", read_mounts())
+    finally:
+        os.close(root)
+
+    assert (tmp_path / "old").stat().st_ino == found.root_inode
+    assert probe_mount(tmp_path / "old") == found
+
+
+def test_list_mounts_below_gives_relative_paths(tmp_path, table):
+    """Mount points inside a folder are named as the walk meets them."""
+    root = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert frozenset({"share"}) == list_mounts_below(root, tmp_path, table)
+    finally:
+        os.close(root)
+
+
+def test_read_mounts_where_proc_is_hidden(tmp_path):
+    """Without a table of mounts nothing is known, and nothing fails."""
+    assert () == read_mounts(tmp_path / "absent")
+
+
+def test_the_mount_point_survives_the_record():
+    """A record of an older ledger has no mount point, and compares as before."""
+    identity = MountIdentity(1, 2, "nfs4", "/mnt")
+
+    assert "/mnt" == MountIdentity.from_record(identity.as_record()).mount_point
+    old = {"device": 1, "root_inode": 2, "fstype": "nfs4"}
+    assert identity == MountIdentity.from_record(old)
