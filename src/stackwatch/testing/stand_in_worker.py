@@ -11,6 +11,7 @@ shall happen:
 - `full`: there is no room as long as there is a file `full` beside the target
 - `crash`: it is killed
 - `missing`: a slice is missing, unless there is a file `slice`
+- `lacking`: the metadata name a file that is not there, unless there is a file `slice`
 """
 
 import fcntl
@@ -27,6 +28,7 @@ from stackwatch.daemon.child import connect_to_daemon
 from stackwatch.daemon.worker_main import serve
 from stackwatch.errors import (
     CancelledError,
+    IncompleteAcquisitionError,
     MissingSlicesError,
     OutOfSpaceError,
     TargetExistsError,
@@ -116,6 +118,8 @@ def _obey(names: set[str], beside: Path, cancelled: threading.Event) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if "missing" in names and "slice" not in names:
         raise MissingSlicesError("Slice 4 is missing.", hint="Copy it in.")
+    if "lacking" in names and "slice" not in names:
+        raise IncompleteAcquisitionError("No “slice” is there.", hint="Copy it in.")
     if "full" in names and (beside / "full").exists():
         raise OutOfSpaceError("1 GiB free, 2 GiB needed.", hint="Make room.")
     if "sleep" in names:
