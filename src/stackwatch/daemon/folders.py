@@ -8,7 +8,14 @@ from stackwatch.daemon.scanner import ScanOrder
 from stackwatch.model.facts import AcquisitionFact
 from stackwatch.model.job import FolderState
 from stackwatch.settings import FolderSettings
-from stackwatch.watch.agenda import MAX_NAMES, AgendaOptions, Look, NameHint, plan_look
+from stackwatch.watch.agenda import (
+    COST_FACTOR,
+    MAX_NAMES,
+    AgendaOptions,
+    Look,
+    NameHint,
+    plan_look,
+)
 from stackwatch.watch.mounts import MountIdentity
 from stackwatch.watch.observed import LookBook
 from stackwatch.watch.probe import ReadinessOptions
@@ -56,7 +63,7 @@ class WatchedFolder:
         self.announcements = Announcements()
         self.looks = LookBook()
         self._hint: NameHint | None = None
-        self._look_seconds = 0.0
+        self._names_again_s = 0.0
         self._draw = chance
         self._chance = chance()
 
@@ -125,7 +132,7 @@ class WatchedFolder:
         ):
             self.is_hinted = True
             return
-        hint = self._hint or NameHint(frozenset(), now_s, now_s, self._look_seconds)
+        hint = self._hint or NameHint(frozenset(), now_s, now_s, self._names_again_s)
         self._hint = hint.joined(names, now_s)
         if len(self._hint.names) > MAX_NAMES:
             self.is_hinted, self._hint = True, None
@@ -165,8 +172,8 @@ class WatchedFolder:
         now_s : float
             Monotonic seconds.
         """
-        if isinstance(found, FolderScan) and found.keys is not None:
-            self._look_seconds = found.seconds
+        if isinstance(found, FolderScan) and found.keys is not None and not found.is_probing:
+            self._names_again_s = now_s + found.seconds * COST_FACTOR
         view, actions = reconcile(self.view, found, facts, now_s, self.reconcile_options)
         # a scan that failed was a look too: the next one comes after the interval, not at once
         self.view = replace(view, scanned_s=now_s)

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from stackwatch.watch.reconcile import FolderView
 
-_COST_FACTOR: Final = 10
+COST_FACTOR: Final = 10
 """A scan may take a tenth of the time at most, however large the folder grows."""
 
 _TOGETHER_S: Final = 0.25
@@ -54,14 +54,14 @@ class NameHint:
     names : frozenset of str
     first_s, last_s : float
         Monotonic seconds of the first and the last event.
-    look_seconds : float
-        What the last look at some of them took.
+    not_before_s : float
+        When they may be looked at again: costly looks are rare looks.
     """
 
     names: frozenset[str]
     first_s: float
     last_s: float
-    look_seconds: float = 0.0
+    not_before_s: float = 0.0
 
     def joined(self, names: frozenset[str], now_s: float) -> Self:
         """Return the hint with more names."""
@@ -116,7 +116,7 @@ def plan_look(
     """
     if view.scanned_s is None:
         return Look(0.0)
-    least_s = view.scan_seconds * _COST_FACTOR
+    least_s = view.scan_seconds * COST_FACTOR
     wanted_s = max(options.scan_interval_s, options.all_scans_s / options.cpu_share)
     interval_s = max(wanted_s * (0.75 + 0.5 * chance), least_s)
     if view.unavailable or view.full_scan_s is None:
@@ -124,7 +124,7 @@ def plan_look(
     if is_hinted:
         interval_s = min(interval_s, max(options.hint_delay_s, least_s))
     full = Look(view.full_scan_s + interval_s)
-    looks = [full, *_look_at_due(view), *_look_at_named(view, options, hint)]
+    looks = [full, *_look_at_due(view), *_look_at_named(options, hint)]
     return min(looks, key=lambda look: (look.at_s, look.keys is not None))
 
 
@@ -138,10 +138,9 @@ def _look_at_due(view: FolderView) -> list[Look]:
     return [Look(at_s, view.due_keys(at_s))]
 
 
-def _look_at_named(view: FolderView, options: AgendaOptions, hint: NameHint | None) -> list[Look]:
+def _look_at_named(options: AgendaOptions, hint: NameHint | None) -> list[Look]:
     """Return the look at what events named: when they pause, and rarely while they do not."""
-    if hint is None or view.scanned_s is None:
+    if hint is None:
         return []
     pause_s = min(hint.last_s + options.names_delay_s, hint.first_s + options.names_ceiling_s)
-    at_s = max(pause_s, view.scanned_s + hint.look_seconds * _COST_FACTOR)
-    return [Look(at_s, hint.names, is_probing=False)]
+    return [Look(max(pause_s, hint.not_before_s), hint.names, is_probing=False)]

@@ -77,6 +77,8 @@ class FolderScan:
         How long the scan took on the monotonic clock.
     cpu_s : float
         What it cost in processor time.
+    is_probing : bool
+        Whether it looked for what a listing does not show.
     """
 
     sightings: tuple[Sighting, ...]
@@ -90,6 +92,7 @@ class FolderScan:
     mount_change: MountChange
     seconds: float
     cpu_s: float = 0.0
+    is_probing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,7 @@ def scan_folder(
         mount_change=change,
         seconds=time.monotonic() - started_s,
         cpu_s=time.process_time() - cpu_s,
+        is_probing=is_probing and keys is not None,
     )
 
 

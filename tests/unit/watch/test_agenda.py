@@ -89,7 +89,7 @@ def test_plan_look_never_available():
         (NameHint(frozenset({"a"}), 1010, 1010), 1010.5),
         (NameHint(frozenset({"a"}), 1010, 1013), 1013.5),
         (NameHint(frozenset({"a"}), 1010, 1030), 1015),
-        (NameHint(frozenset({"a"}), 1001, 1001, look_seconds=2), 1020),
+        (NameHint(frozenset({"a"}), 1001, 1001, not_before_s=1020), 1020),
     ],
 )
 def test_plan_look_named(hint, at_s):
