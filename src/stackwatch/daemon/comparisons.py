@@ -24,7 +24,7 @@ from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Sighting
-from stackwatch.model.job import AcquisitionId, JobId
+from stackwatch.model.job import AcquisitionId, AcquisitionState, JobId, NewJob
 from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.settings import DaemonSettings
 
@@ -34,12 +34,22 @@ MAX_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One changed acquisition, and the digest that was published."""
+    """One changed acquisition, and what was published of it.
+
+    Attributes
+    ----------
+    generation : int
+        The newest that the ledger knows.
+    published : int
+        The one that was published with `content_digest`: the newest, or, if nothing came of what
+        followed, an older one that may be back.
+    """
 
     folder: WatchedFolder
     acquisition_id: AcquisitionId
     sighting: Sighting
     generation: int
+    published: int
     content_digest: str
     tries: int = 0
 
@@ -164,27 +174,36 @@ class Comparisons:
     def _order(self, comparison: Comparison) -> Order:
         folder, sighting = comparison.folder, comparison.sighting
         published = [
-            dataset.path
+            dataset
             for dataset in self._history.datasets_of(comparison.acquisition_id)
-            if dataset.generation == comparison.generation
+            if dataset.generation == comparison.published
         ]
+        is_older = comparison.published != comparison.generation
         self._count += 1
         source = folder.settings.path
         request = ConvertRequest(
             source=source / sighting.source if sighting.source else source,
-            target=published[-1] if published else folder.settings.target / "unpublished",
+            target=published[-1].path if published else folder.settings.target / "unpublished",
             options=folder.settings.convert_options(),
             members=sighting.members,
             staging_name=f"{NO_JOB}-{self._count}",
+            replaces_run_id=published[-1].run_id if published and is_older else "",
         )
         return Order(NO_JOB, 0, request, {}, {}, task="digest")
 
     def _keep(self, comparison: Comparison) -> None:
+        """Record that nothing is to be converted."""
         name, sighting = comparison.folder.name, comparison.sighting
-        state = self._ledger.folders.update_mark(name, sighting)
-        logger(folder=name, acquisition=show_path(sighting.key)).info(
-            Event.ACQUISITION_SETTLED, state=str(state), reason="its content is the same as before"
-        )
+        log = logger(folder=name, acquisition=show_path(sighting.key))
+        if comparison.published == comparison.generation:
+            state = self._ledger.folders.update_mark(name, sighting)
+            reason = "its content is the same as before"
+        else:
+            new = plan_generation(name, sighting, comparison.generation + 1)
+            datasets = self._ledger.generations.reinstate(new, comparison.published)
+            state = AcquisitionState.PUBLISHED
+            reason = f"its content is again that of “{show_path(datasets[-1].path)}”"
+        log.info(Event.ACQUISITION_SETTLED, state=str(state), reason=reason)
 
     def _try_again(self, comparison: Comparison, error: StackwatchError) -> None:
         """Ask again after a passing error; let a conversion tell what is wrong otherwise."""
@@ -192,6 +211,19 @@ class Comparisons:
             self._queue_job(comparison.folder, comparison.sighting, comparison.generation + 1)
         else:
             self.ask(replace(comparison, tries=comparison.tries + 1))
+
+
+def plan_generation(folder: str, sighting: Sighting, number: int) -> NewJob:
+    """Return the record of a generation that looks like this."""
+    return NewJob(
+        folder=folder,
+        acquisition=sighting.key,
+        generation=number,
+        stat_mark=sighting.stat_mark,
+        files=sighting.files,
+        total_bytes=sighting.total_bytes,
+        size_mark=sighting.size_mark,
+    )
 
 
 def _is_current(comparison: Comparison) -> bool:

@@ -13,6 +13,13 @@ _DATASETS = """
 SELECT * FROM dataset_facts
 WHERE acquisition_id = :acquisition_id AND state IN ('published', 'superseded') ORDER BY id
 """
+_LAST_PUBLISHED = """
+SELECT g.number, g.content_digest, g.size_mark FROM generations AS g
+WHERE g.acquisition_id = :acquisition_id AND g.content_digest <> '' AND EXISTS (
+    SELECT 1 FROM datasets AS d
+    WHERE d.generation_id = g.id AND d.state IN ('published', 'superseded'))
+ORDER BY g.number DESC LIMIT 1
+"""
 _ANNOUNCED = "SELECT * FROM dataset_facts WHERE job_id = :job_id AND state = 'publishing'"
 _HAS_OPEN = """
 SELECT EXISTS (SELECT 1 FROM job_facts WHERE folder = :folder AND state IN ('queued', 'waiting'))
@@ -40,6 +47,15 @@ WHERE a.state = 'parked' AND a.id IN (
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedContent:
+    """The content of a generation whose datasets were published."""
+
+    generation: int
+    content_digest: str
+    size_mark: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """What came to an end since some moment.
 
@@ -61,6 +77,13 @@ class History(LedgerReader):
         """Return the datasets that were published from an acquisition, oldest first."""
         rows = self._connection.execute(_DATASETS, {"acquisition_id": acquisition_id})
         return tuple(DatasetRecord.from_row(row) for row in rows)
+
+    def last_published(self, acquisition_id: AcquisitionId) -> PublishedContent | None:
+        """Return the newest content of an acquisition that was published, None if none was."""
+        row = self._connection.execute(
+            _LAST_PUBLISHED, {"acquisition_id": acquisition_id}
+        ).fetchone()
+        return None if row is None else PublishedContent(*row)
 
     def older_names(
         self, target: Path, acquisition_id: AcquisitionId

@@ -1,9 +1,11 @@
 """Where an acquisition's dataset goes: pure."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from stackwatch.errors import TargetExistsError
+from stackwatch.ledger.records import DatasetRecord
 from stackwatch.model.acquisition import show_path
 from stackwatch.settings import FolderSettings, Settings
 
@@ -17,7 +19,7 @@ def plan_target(folder: FolderSettings, name: str, published_before: int) -> Pat
     name : str
         Of the acquisition.
     published_before : int
-        How many older generations of it were published.
+        How many older generations of it were published under this name.
 
     Returns
     -------
@@ -28,6 +30,22 @@ def plan_target(folder: FolderSettings, name: str, published_before: int) -> Pat
     if published_before and folder.on_change == "version":
         return place.with_name(f"{place.name}-r{published_before + 1}")
     return place
+
+
+def count_published(folder: FolderSettings, name: str, published: Iterable[DatasetRecord]) -> int:
+    """Return how many generations of an acquisition were published under a name.
+
+    Parameters
+    ----------
+    folder : FolderSettings
+    name : str
+        Of the acquisition, as it is now: its sidecar may have given it another one.
+    published : iterable of DatasetRecord
+        Of this acquisition's older generations.
+    """
+    base = re.escape(plan_target(folder, name, 0).name)
+    is_of_name = re.compile(rf"{base}(-r[0-9]+)?").fullmatch
+    return len({one.generation for one in published if is_of_name(one.path.name)})
 
 
 def ensure_unclaimed(

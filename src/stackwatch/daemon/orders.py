@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from stackwatch.daemon.history import History, count_kills
-from stackwatch.daemon.naming import ensure_unclaimed, plan_target
+from stackwatch.daemon.naming import count_published, ensure_unclaimed, plan_target
 from stackwatch.daemon.workers import Order
 from stackwatch.errors import StillArrivingError
 from stackwatch.ledger.records import DatasetRecord, Job
+from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Sighting
 from stackwatch.model.options import ResourceOptions
 from stackwatch.pipeline.convert import ConvertRequest
@@ -51,11 +52,11 @@ def plan_order(settings: Settings, history: History, job: Job, sighting: Sightin
         for dataset in history.datasets_of(job.acquisition_id)
         if dataset.generation < job.generation
     ]
-    target = plan_target(folder, job.name, len({dataset.generation for dataset in published}))
+    target = plan_target(folder, job.name, count_published(folder, job.name, published))
     request = ConvertRequest(
         source=folder.path / sighting.source if sighting.source else folder.path,
         target=target,
-        options=folder.convert_options(resources),
+        options=replace(folder.convert_options(resources), dataset_name=show_path(target.name)),
         members=sighting.members,
         staging_name=job.staging_name,
         replaces_run_id=_replaceable_run(folder, target, published),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from stackwatch.daemon.comparisons import Comparison, Comparisons
+from stackwatch.daemon.comparisons import Comparison, Comparisons, plan_generation
 from stackwatch.daemon.folders import WatchedFolder
 from stackwatch.daemon.history import History
 from stackwatch.daemon.naming import changed_after_publishing
@@ -17,10 +17,11 @@ from stackwatch.daemon.workers import WorkerEvent
 from stackwatch.errors import StackwatchError, UnknownLayoutError
 from stackwatch.failpoints import reach
 from stackwatch.ledger.ledger import Ledger
+from stackwatch.ledger.records import DatasetRecord
 from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import AcquisitionFact, Sighting
-from stackwatch.model.job import AcquisitionState, NewJob
+from stackwatch.model.job import AcquisitionState, DatasetState
 from stackwatch.watch.reconcile import (
     Action,
     CompareDigest,
@@ -48,6 +49,7 @@ class Recorder:
     def __init__(self, ledger: Ledger, history: History, post: Post, command: Command) -> None:
         self._ledger = ledger
         self._verbs = ledger.folders
+        self._history = history
         self.comparisons = Comparisons(ledger, history, self.queue, post, command)
 
     def carry_out(
@@ -65,10 +67,8 @@ class Recorder:
                 self._record_reason(folder, action, facts)
             case QueueGeneration(sighting, generation, supersedes):
                 fact = self._fact(folder, sighting.key, facts)
-                if fact is not None and fact.content_digest:
-                    # other names or sizes may be those of notes that no layer is made from
-                    self._compare(folder, sighting, fact, supersedes)
-                else:
+                # other names or sizes may be those of notes that no layer is made from
+                if fact is None or not self._compare(folder, sighting, fact, supersedes):
                     self.queue(folder, sighting, generation)
             case CompareDigest(sighting, generation, _):
                 fact = self._fact(folder, sighting.key, facts)
@@ -98,33 +98,43 @@ class Recorder:
 
     def _compare(
         self, folder: WatchedFolder, sighting: Sighting, fact: AcquisitionFact, generation: int
-    ) -> None:
-        """Have the content compared with the published one, unless a person was asked already."""
-        if fact.state is AcquisitionState.PARKED and folder.settings.on_change == "park":
-            return
+    ) -> bool:
+        """Have the content compared with the published one; return False if there is none.
+
+        If nothing came of what followed it, the published one may be back: but only a content with
+        its names and sizes is worth being read for that.
+        """
+        published = self._history.last_published(fact.acquisition_id)
+        is_newest = published is not None and published.generation == fact.generation
+        if published is None or not (is_newest or published.size_mark == sighting.size_mark):
+            return False
+        is_asked = fact.state is AcquisitionState.PARKED and folder.settings.on_change == "park"
+        if is_newest and is_asked:
+            return True  # a person was asked already
         self.comparisons.ask(
-            Comparison(folder, fact.acquisition_id, sighting, generation, fact.content_digest)
+            Comparison(
+                folder,
+                fact.acquisition_id,
+                sighting,
+                generation,
+                published.generation,
+                published.content_digest,
+            )
         )
+        return True
 
     def queue(self, folder: WatchedFolder, sighting: Sighting, generation: int) -> None:
         """Queue a new content, or park it where the settings ask for a person."""
         fact = self._verbs.facts(folder.name).get(sighting.key)
-        was_published = fact is not None and bool(fact.content_digest)
-        if was_published and folder.settings.on_change == "park":
+        is_first = fact is None or self._history.last_published(fact.acquisition_id) is None
+        if not is_first and folder.settings.on_change == "park":
             error = changed_after_publishing(folder.settings, sighting.name)
             self._park(folder.name, sighting, error)
             return
-        job = self._ledger.jobs.queue(
-            NewJob(
-                folder=folder.name,
-                acquisition=sighting.key,
-                generation=generation,
-                stat_mark=sighting.stat_mark,
-                files=sighting.files,
-                total_bytes=sighting.total_bytes,
-                size_mark=sighting.size_mark,
-            )
-        )
+        older = self._published_now(fact)
+        with self._ledger.transaction():
+            self._verbs.sight(folder.name, sighting)  # what its sidecar says, above all
+            job = self._ledger.jobs.queue(plan_generation(folder.name, sighting, generation))
         _log(folder.name, sighting.key).info(
             Event.JOB_QUEUED,
             job_id=job.job_id,
@@ -133,7 +143,16 @@ class Recorder:
             files=sighting.files,
             total_bytes=sighting.total_bytes,
         )
+        for dataset in older:
+            _log(folder.name, sighting.key).info(
+                Event.DATASET_SUPERSEDED, path=show_path(dataset.path), generation=generation
+            )
         reach("daemon.job_queued")
+
+    def _published_now(self, fact: AcquisitionFact | None) -> list[DatasetRecord]:
+        """Return the datasets that a new generation will supersede."""
+        found = self._history.datasets_of(fact.acquisition_id) if fact is not None else ()
+        return [dataset for dataset in found if dataset.state is DatasetState.PUBLISHED]
 
     def _record_reason(
         self,

@@ -79,7 +79,8 @@ class DatasetVerbs:
     def record_published(self, run_id: str, path: Path) -> DatasetRecord:
         """Record that a dataset of a run lies durably at its place; repeating changes nothing.
 
-        If a newer generation was queued meanwhile the dataset is superseded at once.
+        If a newer generation was queued meanwhile the dataset is superseded at once. If another
+        acquisition with the same content was published before, the history says so.
 
         Raises
         ------
@@ -100,6 +101,7 @@ class DatasetVerbs:
                 generation_id=row["generation_id"],
                 content_digest=row["content_digest"],
             )
+            self._note_twin(row)
             row = self._again(row)
             if row["generation"] != row["newest_generation"]:
                 self._book.move_dataset(row, DatasetState.SUPERSEDED, "dataset.superseded")
@@ -134,7 +136,25 @@ class DatasetVerbs:
             rows = self._book.rows("datasets_with_digest", content_digest=content_digest)
         return tuple(DatasetRecord.from_row(row) for row in rows)
 
+    def twins_of(self, dataset: DatasetRecord) -> tuple[DatasetRecord, ...]:
+        """Return the datasets of other acquisitions with the same content, oldest first."""
+        return tuple(
+            other
+            for other in self.was_published(dataset.content_digest)
+            if (other.folder, other.key) != (dataset.folder, dataset.key)
+        )
+
     # ------------------------------------------------------------ parts
+
+    def _note_twin(self, row: sqlite3.Row) -> None:
+        for twin in self.twins_of(DatasetRecord.from_row(row))[:1]:
+            self._book.note(
+                "dataset.has_twin",
+                job_id=row["job_id"],
+                acquisition_id=row["acquisition_id"],
+                name=row["name"],
+                twin=show_path(twin.path),
+            )
 
     def _publishable(self, job_id: int) -> sqlite3.Row:
         job = self._book.row("job", job_id=job_id)

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stackwatch.errors import VerificationError
 from stackwatch.model.acquisition import show_path
 from stackwatch.pipeline.changes import ensure_unchanged
 from stackwatch.pipeline.convert import ConvertRequest
-from stackwatch.pipeline.manifest import combine_digests
+from stackwatch.pipeline.manifest import check_manifest, combine_digests, load_manifest
 from stackwatch.pipeline.opening import open_acquisition, plan_acquisition
 from stackwatch.pipeline.sidecars import digest_meaning
 from stackwatch.readers.book import SourceBook
@@ -22,18 +23,22 @@ def digest_acquisition(request: ConvertRequest) -> str:
     ----------
     request : ConvertRequest
         As for a conversion; `target` may be the dataset that was published before. If that was
-        made from other files, nothing is read: its digest cannot be the same.
+        made from other files, nothing is read: its digest cannot be the same. With
+        `replaces_run_id` it also has to be the dataset of that run, with every shard in its place.
 
     Returns
     -------
     str
-        Empty if the files to be read are not those of the published dataset.
+        Empty if the files to be read are not those of the published dataset, or if that is not
+        what it has to be.
 
     Raises
     ------
     StackwatchError
         As a conversion would raise while planning and reading.
     """
+    if request.replaces_run_id and not _is_whole(request.target, request.replaces_run_id):
+        return ""
     staging = Staging(request.target, request.staging_name)
     try:
         with open_acquisition(
@@ -56,6 +61,16 @@ def digest_acquisition(request: ConvertRequest) -> str:
                 book.close()
     finally:
         staging.remove()
+
+
+def _is_whole(dataset: Path, run_id: str) -> bool:
+    """Tell whether a run's dataset lies at its place with every shard."""
+    try:
+        document, shards = load_manifest(dataset)
+        check_manifest(dataset, shards, document.get("metadata_crc32c", {}), reads_all=False)
+    except VerificationError:
+        return False
+    return bool(document.get("run_id") == run_id)
 
 
 def _published_files(dataset: Path) -> set[str] | None:
