@@ -198,6 +198,7 @@ def _plan_stack(
         layers=layers,
         can_read_rows=all(one.can_read_rows for one in infos.values()),
         file_extent_tcz=(info.size_t, info.size_c, depths.pop() if len(depths) == 1 else 0),
+        scene=info.scene,
     )
 
 

@@ -92,6 +92,12 @@ class ImageInfo:
         indices. Empty where there is no set.
     notes : tuple of str
         Remarks for people: what was left out (pyramid levels, thumbnails), what is odd.
+    scenes : tuple of str
+        Of a file with several images (scenes, series, positions): the names of all that are worth
+        a dataset, in the file's order; an empty name where there is none. Previews, labels and
+        coarser copies do not count. Empty, or one entry, where there is one image.
+    scene : int
+        Index in `scenes` of the image that is described here.
     """
 
     reader: str
@@ -111,6 +117,8 @@ class ImageInfo:
     set_uuid: str = ""
     set_planes_tcz: tuple[tuple[int, int, int], ...] = ()
     notes: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
+    scene: int = 0
 
 
 @dataclass(frozen=True, slots=True)

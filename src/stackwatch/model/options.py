@@ -52,6 +52,9 @@ class LayoutOptions:
         numpy dtype for voxel types WEBKNOSSOS does not take.
     zip_max_ratio, zip_max_gib : float
         Limits for archives.
+    scenes : str
+        Of a file with several images: `datasets` makes a dataset of each; otherwise the name or
+        the number, from 1, of the one to convert.
     max_gib : float
         Largest declared size of one stack; beyond it the header is taken for damage.
     """
@@ -65,6 +68,7 @@ class LayoutOptions:
     marker: str = ""
     alpha: Literal["park", "drop"] = "park"
     cast: str | None = None
+    scenes: str = "datasets"
     zip_max_ratio: float = 200.0
     zip_max_gib: float = 1024.0
     max_gib: float = 262144.0

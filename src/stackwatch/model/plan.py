@@ -74,6 +74,8 @@ class StackPlan:
         Timepoints, channels and slices that every file must hold, so that nothing in a file that
         was not looked at before is passed over; 0 slices where files of different depth continue
         each other.
+    scene : int
+        Which image of its files it is, where they hold several (`ImageInfo.scenes`).
     """
 
     files: tuple[str, ...]
@@ -83,6 +85,7 @@ class StackPlan:
     layers: tuple[LayerPlan, ...]
     can_read_rows: bool = False
     file_extent_tcz: tuple[int, int, int] | None = None
+    scene: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,9 @@ class DatasetPlan:
         What a person should look at.
     metadata : dict
         Provenance worth keeping: channel names, instrument remarks. JSON values.
+    scene_name : str
+        What tells it from the other datasets of the same acquisition, fit for a dataset's name;
+        empty where the files hold one image.
     """
 
     layout: str
@@ -112,6 +118,7 @@ class DatasetPlan:
     voxel_size_source: tuple[str, str, str]
     warnings: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
+    scene_name: str = ""
 
     @property
     def layers(self) -> tuple[LayerPlan, ...]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from stackwatch.errors import AmbiguousLayoutError
 from stackwatch.layout.listing import list_acquisition
-from stackwatch.layout.plan import plan_dataset
+from stackwatch.layout.scenes import plan_datasets
 from stackwatch.layout.sidecar import Sidecar
-from stackwatch.model.acquisition import FileEntry, Listing
+from stackwatch.model.acquisition import FileEntry, Listing, show_path
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan
@@ -56,14 +57,14 @@ class OpenAcquisition:
         """Every listed file by its relative path."""
         return {entry.path: entry for entry in self.listing.entries}
 
-    def probe(self, path: str) -> ImageInfo:
-        """Return what a file's headers tell."""
+    def probe(self, path: str, scene: int = 0) -> ImageInfo:
+        """Return what a file's headers tell of one image in it."""
         with self.files.open(path) as file:
-            return probe_image(file, path)
+            return probe_image(file, path, scene)
 
-    def palette(self, path: str) -> NDArray[Any] | None:
-        """Return a file's palette as uint8 of shape (n, 3), or None."""
-        with self.files.open(path) as file, closing(open_image(file, path)) as reader:
+    def palette(self, path: str, scene: int = 0) -> NDArray[Any] | None:
+        """Return an image's palette as uint8 of shape (n, 3), or None."""
+        with self.files.open(path) as file, closing(open_image(file, path, scene)) as reader:
             return reader.palette_rgb()
 
 
@@ -118,8 +119,23 @@ def _is_remote(root: Path) -> bool:
 
 
 def plan_acquisition(acquisition: OpenAcquisition) -> DatasetPlan:
-    """Classify an acquisition and plan its dataset, as its options say."""
-    dataset = plan_dataset(
+    """Classify an acquisition and plan its only dataset, as its options say."""
+    datasets = plan_every_dataset(acquisition)
+    if len(datasets) > 1:
+        names = ", ".join(f"“{dataset.scene_name}”" for dataset in datasets[:6])
+        hint = "Name one of them with `scenes`."
+        raise AmbiguousLayoutError(
+            f"“{show_path(acquisition.listing.root)}” holds {len(datasets)} images ({names}). "
+            f"{hint}",
+            hint=hint,
+            scenes=[dataset.scene_name for dataset in datasets[:100]],
+        )
+    return datasets[0]
+
+
+def plan_every_dataset(acquisition: OpenAcquisition) -> tuple[DatasetPlan, ...]:
+    """Classify an acquisition and plan its datasets, as its options say."""
+    datasets = plan_datasets(
         acquisition.listing,
         acquisition.probe,
         acquisition.palette,
@@ -127,4 +143,6 @@ def plan_acquisition(acquisition: OpenAcquisition) -> DatasetPlan:
         acquisition.options.voxel_size,
     )
     sidecar = acquisition.sidecar
-    return tell_sidecar(dataset, sidecar) if sidecar is not None else dataset
+    if sidecar is None:
+        return datasets
+    return tuple(tell_sidecar(dataset, sidecar) for dataset in datasets)

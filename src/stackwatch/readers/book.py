@@ -72,16 +72,18 @@ class FileDigest:
 
 
 class OpenedFile:
-    """One file in use by one thread: its bytes, its reader, its digest."""
+    """One image of a file in use by one thread: its bytes, its reader, its digest."""
 
     def __init__(
         self,
         entry: FileEntry,
         file: BinaryIO,
         digest: FileDigest,
+        scene: int = 0,
         parsed: SliceReader | None = None,
     ) -> None:
         self.entry = entry
+        self.scene = scene
         self.digest = digest
         self.file = file
         self.bytes = PositionalFile(file, entry.path)
@@ -98,7 +100,7 @@ class OpenedFile:
             if isinstance(parsed, Reopens):
                 self._reader = parsed.reopened(self.file)
             else:
-                self._reader = open_image(self.file, self.entry.path)
+                self._reader = open_image(self.file, self.entry.path, self.scene)
         return self._reader
 
     @cached_property
@@ -130,7 +132,7 @@ class SourceBook:
         self._lock = threading.Lock()
         self._digests: dict[str, FileDigest] = {}
         self._idle: OrderedDict[int, OpenedFile] = OrderedDict()
-        self._parsed: OrderedDict[str, SliceReader] = OrderedDict()
+        self._parsed: OrderedDict[tuple[str, int], SliceReader] = OrderedDict()
         self._local = threading.local()
         self._bytes_read = 0
         self._is_finished = False
@@ -164,8 +166,8 @@ class SourceBook:
         return found
 
     @contextmanager
-    def borrowed(self, rel: str, *, keep: bool) -> Iterator[OpenedFile]:
-        """Lend an opened file to one thread.
+    def borrowed(self, rel: str, *, keep: bool, scene: int = 0) -> Iterator[OpenedFile]:
+        """Lend one image of a file, opened, to one thread.
 
         Parameters
         ----------
@@ -173,13 +175,15 @@ class SourceBook:
         keep : bool
             Whether it stays open for the next borrower. What is not kept is compared with its
             stat mark once more when it is closed.
+        scene : int
+            Which image, where the file holds several.
 
         Raises
         ------
         ChangedDuringConversionError, VanishedError, ReadError
             The caller passes them on.
         """
-        opened = self._take_idle(rel) or self._open(rel)
+        opened = self._take_idle(rel, scene) or self._open(rel, scene)
         try:
             yield opened
             if not keep:
@@ -220,7 +224,7 @@ class SourceBook:
         for opened in idle.values():
             opened.close()
 
-    def _open(self, rel: str) -> OpenedFile:
+    def _open(self, rel: str, scene: int) -> OpenedFile:
         entry = self._entries.get(rel)
         if entry is None:
             raise VanishedError(f"“{show_path(rel)}” is not in the listing.", path=show_path(rel))
@@ -229,24 +233,24 @@ class SourceBook:
             self.files.check(entry, file)
             with self._lock:
                 digest = self._digests.setdefault(rel, FileDigest(entry.size))
-                parsed = self._parsed.get(rel)
-            return OpenedFile(entry, file, digest, parsed)
+                parsed = self._parsed.get((rel, scene))
+            return OpenedFile(entry, file, digest, scene, parsed)
         except BaseException:
             with suppress(OSError):
                 file.close()
             raise
 
-    def _take_idle(self, rel: str) -> OpenedFile | None:
+    def _take_idle(self, rel: str, scene: int) -> OpenedFile | None:
         with self._lock:
             for key, opened in self._idle.items():
-                if opened.entry.path == rel:
+                if (opened.entry.path, opened.scene) == (rel, scene):
                     return self._idle.pop(key)
         return None
 
     def _give_back(self, opened: OpenedFile) -> None:
         with self._lock:
             if opened.is_checked:  # its headers were read, and fit the plan
-                self._parsed.setdefault(opened.entry.path, opened.reader)
+                self._parsed.setdefault((opened.entry.path, opened.scene), opened.reader)
             if len(self._parsed) > _PARSED_FILES:
                 self._parsed.popitem(last=False)
             self._idle[id(opened)] = opened

@@ -39,6 +39,9 @@ class Format(NamedTuple):
         its opener checks the header throughout.
     reads_gzip : bool
         Whether its opener takes a gzipped file too.
+    has_scenes : bool
+        Whether a file may hold several images: its opener takes the index of one of them as its
+        third argument, and `ImageInfo.scenes` names them all.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Format(NamedTuple):
     extra: str = ""
     is_told_by_suffix: bool = False
     reads_gzip: bool = False
+    has_scenes: bool = False
 
     def begins(self, head: bytes) -> bool:
         """Tell whether a file that begins with `head` is of this format."""
@@ -58,8 +62,8 @@ class Format(NamedTuple):
             for magic in self.magic
         )
 
-    def open(self, file: BinaryIO, name: str) -> SliceReader:
-        """Parse the headers of a file and return its reader.
+    def open(self, file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
+        """Parse the headers of a file and return the reader of one image in it.
 
         Raises
         ------
@@ -73,8 +77,8 @@ class Format(NamedTuple):
             if not self.extra or (error.name or "").startswith("stackwatch"):
                 raise  # a broken installation, no matter of this file
             raise _not_installed(self, name, error.name or "") from error
-        opener: Callable[[BinaryIO, str], SliceReader] = getattr(module, self.opener)
-        return opener(file, name)
+        opener: Callable[..., SliceReader] = getattr(module, self.opener)
+        return opener(file, name, scene) if self.has_scenes else opener(file, name)
 
 
 FORMATS: Final = (

@@ -55,7 +55,7 @@ FOREIGN_SUFFIXES = frozenset(_KNOWN_SUFFIXES)
 """Suffixes of image formats that are known but not read by this version."""
 
 
-def open_image(file: BinaryIO, name: str) -> SliceReader:
+def open_image(file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
     """Parse the headers of a seekable file and return its reader.
 
     Parameters
@@ -65,6 +65,8 @@ def open_image(file: BinaryIO, name: str) -> SliceReader:
     name : str
         Path as people know it: for the suffix and for messages. The base name also tells an
         OME-TIFF which file of its set it is.
+    scene : int
+        Which image, where the file holds several: an index in `ImageInfo.scenes`.
 
     Raises
     ------
@@ -82,12 +84,12 @@ def open_image(file: BinaryIO, name: str) -> SliceReader:
     form = _format_inside(head, name) or format_of(head) or _format_by_suffix(head, name)
     if form is None:
         raise _refusal(head, name)
-    return form.open(file, name)
+    return form.open(file, name, scene)
 
 
-def probe_image(file: BinaryIO, name: str) -> ImageInfo:
+def probe_image(file: BinaryIO, name: str, scene: int = 0) -> ImageInfo:
     """Return what a file's headers tell, as `open_image` with the reader closed again."""
-    reader = open_image(file, name)
+    reader = open_image(file, name, scene)
     try:
         return reader.info
     finally:

@@ -78,7 +78,8 @@ class StackSource:
             return
         is_last = rows[1] == self._size.y or not self.can_read_rows
         keep = self._uses[ref.file] > 1 or not is_last
-        with self._book.borrowed(self._plan.files[ref.file], keep=keep) as opened:
+        rel = self._plan.files[ref.file]
+        with self._book.borrowed(rel, keep=keep, scene=self._plan.scene) as opened:
             self._check(opened)
             raw = self._raw_plane(opened, ref)
             if raw is not None:
@@ -94,7 +95,7 @@ class StackSource:
         if ref is None:
             return 0
         rel, pixels = self._plan.files[ref.file], self._plan.pixels
-        with self._book.borrowed(rel, keep=True) as opened:
+        with self._book.borrowed(rel, keep=True, scene=self._plan.scene) as opened:
             self._check(opened)
             is_raw = self._raw_plane(opened, ref) is not None
             stored = 0 if opened.ranges is not None else opened.bytes.size
@@ -116,7 +117,8 @@ class StackSource:
             return
         found, expected = opened.reader.info, self._plan.pixels
         size = (found.size_x, found.size_y)
-        if found.pixels != expected or size != (self._size.x, self._size.y):
+        is_whole = len(found.scenes) < 2 or len(self._plan.files) == 1
+        if not is_whole or found.pixels != expected or size != (self._size.x, self._size.y):
             raise self._mixed(opened.entry.path, found)
         self._check_extent(opened.entry.path, found)
         opened.is_checked = True
