@@ -261,7 +261,7 @@ def test_reconcile_looks_by_name_before_it_queues():
     due = view.due_keys(60)
     _, probed = reconcile(view, scan(seen(), keys=due), arriving, 60, OPTIONS)
 
-    assert ((), {"run"}, (QueueGeneration(seen(), 1, 0),)) == (quiet, due, probed)
+    assert ((), frozenset({"run"}), (QueueGeneration(seen(), 1, 0),)) == (quiet, due, probed)
 
 
 def test_reconcile_startup_settles_anew():
