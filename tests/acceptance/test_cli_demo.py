@@ -16,7 +16,7 @@ COMMAND = (sys.executable, "-m", "stackwatch", "demo")
 
 @pytest.mark.slow
 def test_the_demo_shows_the_whole_service(tmp_path: Path):
-    """Three datasets and one parked acquisition, left in place, with documented keys."""
+    """Five datasets and one parked acquisition, left in place, with documented keys."""
     root = tmp_path / "demo"
     done = subprocess.run(
         [*COMMAND, "--keep", str(root), "--json"],
@@ -31,15 +31,16 @@ def test_the_demo_shows_the_whole_service(tmp_path: Path):
     assert ("succeeded", str(root), []) == (
         document["status"], document["path"], document["problems"],
     )  # fmt: skip
-    assert {"em_sequence", "cells", "light_sheet"} == {
+    assert {"em_sequence", "cells", "light_sheet", "with_sidecar", "waits_for_marker"} == {
         job["acquisition"] for job in document["datasets"]
     }
     assert ["missing_slices"] == [job["error_code"] for job in document["parked"]]
-    assert ["cells", "em_sequence", "light_sheet"] == sorted(
+    assert ["cells", "em_sequence", "hippocampus_7", "light_sheet", "waits_for_marker"] == sorted(
         path.name for path in (root / "datasets").iterdir() if not path.name.startswith(".")
     )
     events = [json.loads(line)["event"] for line in Path(document["log"]).read_text().splitlines()]
-    assert (events.count("job.succeeded"), events.count("job.parked")) == (3, 1)
+    assert (events.count("job.succeeded"), events.count("job.parked")) == (5, 1)
+    assert "waits_for_marker: not ready, the marker `*.done` is not there." in done.stderr
     assert events[-1] == "daemon.stopped"
 
 

@@ -30,9 +30,10 @@ def demo(
 ) -> int:
     """Show the service at work, without a microscope.
 
-    Starts a daemon on a temporary drop folder and drops four acquisitions into it: a sequence of
-    slices, one with a color and a segmentation layer, an OME-TIFF, and one that lacks a slice and
-    must be parked. Ends with 0 only if all came out as they should.
+    Starts a daemon on temporary drop folders and drops six acquisitions into them: a sequence of
+    slices, one with a color and a segmentation layer, an OME-TIFF, one whose sidecar says its name
+    and voxel size, one that waits for its marker, and one that lacks a slice and must be parked.
+    Ends with 0 only if all came out as they should.
     """
     from stackwatch.cli.demo_play import run_demo
 

@@ -34,6 +34,21 @@ target = "{root}/datasets"
 voxel_size_nm = [11, 11, 25]
 quiet_gap_s = 1
 scan_interval_s = 1
+reserve_gib = 0
+
+[[folder]]
+name = "signalled"
+path = "{root}/signalled"
+target = "{root}/datasets"
+voxel_size_nm = [11, 11, 25]
+quiet_gap_s = 1
+scan_interval_s = 1
+reserve_gib = 0
+marker = "*.done"
+"""
+
+_SIDECAR: Final = b"""name = "hippocampus_7"
+voxel_size_nm = [4, 4, 40]
 """
 
 _EM = SyntheticLayer(shape_zyx=(48, 500, 600), content="em")
@@ -52,11 +67,24 @@ ACQUISITIONS: Final = {
     "slice_missing": SyntheticAcquisition((
         SyntheticLayer(shape_zyx=(24, 200, 200), content="em", missing=(17,)),
     )),
+    "with_sidecar": SyntheticAcquisition(
+        (SyntheticLayer(shape_zyx=(8, 120, 160), content="em"),),
+        extra={"stackwatch.toml": _SIDECAR},
+    ),
+    "waits_for_marker": SyntheticAcquisition((
+        SyntheticLayer(shape_zyx=(8, 120, 160), content="em"),
+    )),
 }  # fmt: skip
 """What is dropped, by the name of its folder."""
 
-LAYERS: Final = {"em_sequence": 1, "cells": 2, "light_sheet": 2}
+SIGNALLED: Final = "waits_for_marker"
+"""Lies in a drop folder whose acquisitions are complete when a marker says so."""
+LAYERS: Final = {
+    "em_sequence": 1, "cells": 2, "light_sheet": 2, "with_sidecar": 1, SIGNALLED: 1,
+}  # fmt: skip
 """How many layers each dataset must have."""
+NAMES: Final = {"with_sidecar": "hippocampus_7"}
+"""What a dataset must be called, where its acquisition's name is not it."""
 PARKED: Final = {"slice_missing": "missing_slices"}
 """Which acquisitions must be parked, and why."""
 
@@ -126,7 +154,7 @@ def run_demo(root: Path, timeout_s: float) -> DemoOutcome:
         A signal came; the service has been stopped.
     """
     began = time.monotonic()
-    for name in ("drop", "datasets", "building"):
+    for name in ("drop", "signalled", "datasets", "building"):
         (root / name).mkdir()
     config, log = root / "config.toml", root / "stackwatch.log"
     config.write_text(_CONFIG.format(root=root), encoding="utf-8")
@@ -134,9 +162,10 @@ def run_demo(root: Path, timeout_s: float) -> DemoOutcome:
     with StopOnSignal() as stop, _service(config, log) as service:
         for name, acquisition in ACQUISITIONS.items():
             acquisition.write(root / "building" / name)
-            (root / "building" / name).rename(root / "drop" / name)
+            folder = "signalled" if name == SIGNALLED else "drop"
+            (root / "building" / name).rename(root / folder / name)
             say(f"Dropped {name}.")
-        jobs = _wait(root / "state", service, stop.cancelled, began + timeout_s)
+        jobs = _wait(root, service, stop.cancelled, began + timeout_s)
         if stop.cancelled.is_set():
             raise CancelledError("The demo was stopped.")
     (root / "building").rmdir()
@@ -173,12 +202,15 @@ def _service(config: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def _wait(
-    state_dir: Path,
+    root: Path,
     service: "subprocess.Popen[bytes]",
     cancelled: threading.Event,
     deadline: float,
 ) -> dict[str, dict[str, Any]]:
-    """Wait until every acquisition has come to an end; return the newest job of each."""
+    """Wait until every acquisition has come to an end; return the newest job of each.
+
+    The marker is written when all that does not wait for it is done.
+    """
     said: dict[str, str] = {}
     jobs: dict[str, dict[str, Any]] = {}
     ends = {JobState.SUCCEEDED, JobState.PARKED, JobState.FAILED}
@@ -187,12 +219,26 @@ def _wait(
             break
         if cancelled.wait(_POLL_S):
             break
-        jobs = _read_jobs(state_dir)
+        jobs = _read_jobs(root / "state")
+        ended = {name for name, job in jobs.items() if job["state"] in ends}
+        marker = root / "signalled" / SIGNALLED / "run.done"
+        if ended >= {*ACQUISITIONS} - {SIGNALLED} and not marker.exists():
+            say(f"{SIGNALLED}: not ready, {_why_not_ready(root / 'state')}. Writing it now.")
+            marker.touch()
         for name, job in jobs.items():
             if said.get(name) != job["state"]:
                 said[name] = job["state"]
                 say(f"{name}: {_WORDS.get(job['state'], job['state'])}")
     return jobs
+
+
+def _why_not_ready(state_dir: Path) -> str:
+    """Return what speaks against the acquisition that waits for its marker."""
+    from stackwatch.cli.explain import list_reasons
+
+    with LedgerReader.open(state_dir) as reader:
+        found = [one for one in reader.list_acquisitions("signalled") if one.key == SIGNALLED]
+    return "; ".join(list_reasons(found[0], None) if found else ()) or "its marker is not there"
 
 
 _WORDS: Final = {
@@ -232,7 +278,10 @@ def _find_flaws(name: str, job: Mapping[str, Any]) -> Iterator[str]:
     from stackwatch.pipeline.verify import verify_dataset
 
     layers = 0
+    wanted = NAMES.get(name, name)
     for dataset in job["result"]["datasets"]:
+        if dataset["name"] != wanted:
+            yield f"{name} became {dataset['name']} and should be {wanted}"
         layers += len(dataset["layers"])
         try:
             verify_dataset(Path(dataset["path"]))

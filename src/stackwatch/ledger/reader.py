@@ -22,7 +22,7 @@ from stackwatch.ledger.records import (
     FolderRecord,
     Job,
 )
-from stackwatch.ledger.schema import check_version
+from stackwatch.ledger.schema import SCHEMA_VERSION, check_version
 from stackwatch.ledger.statements import load_statements
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.disposal import DisposalState
@@ -82,9 +82,12 @@ class LedgerReader:
             )
         try:
             connection = _connect_reader(path)
-            check_version(connection, path)
+            version = check_version(connection, path)
         except sqlite3.Error as error:
             raise _unreadable(path, error) from error
+        if version < SCHEMA_VERSION:
+            connection.close()
+            raise _too_old(path, version)
         return cls(connection, state_dir)
 
     def __enter__(self) -> Self:
@@ -249,6 +252,17 @@ def _unreadable(path: Path, error: sqlite3.Error) -> LedgerError:
     hint = "Check its permissions: reading needs the directory to be readable too."
     return LedgerError(
         f"“{show_path(path)}” cannot be read: {error}. {hint}", hint=hint, path=show_path(path)
+    )
+
+
+def _too_old(path: Path, version: int) -> LedgerError:
+    """Return the error for a ledger that only a start of the daemon makes readable."""
+    what = f"has schema {version}, of an older stackwatch" if version else "is being made"
+    hint = "Start `stackwatch run` once, or wait until it has started."
+    return LedgerError(
+        f"“{show_path(path)}” {what}: it cannot be read yet. {hint}",
+        hint=hint,
+        path=show_path(path),
     )
 
 

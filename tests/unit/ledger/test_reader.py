@@ -35,6 +35,17 @@ def test_open_of_garbage(tmp_path):
     assert LEDGER_NAME in str(caught.value)
 
 
+@pytest.mark.parametrize(("version", "phrase"), [(0, "is being made"), (1, "older stackwatch")])
+def test_open_of_a_ledger_that_is_not_ready(tmp_path, version, phrase):
+    """A ledger that is being made, or waits for its migration, is told from a damaged one."""
+    with sqlite3.connect(tmp_path / LEDGER_NAME) as made:
+        made.execute(f"PRAGMA user_version = {version}")
+    made.close()
+
+    with pytest.raises(LedgerError, match=phrase):
+        LedgerReader.open(tmp_path)
+
+
 def test_reader_cannot_write(reader):
     """Whatever a page or a command does by mistake, it changes nothing."""
     with pytest.raises(sqlite3.OperationalError):
