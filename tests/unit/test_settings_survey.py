@@ -44,7 +44,9 @@ def mountinfo(tmp_path: Path, *, is_share: bool) -> Path:
         ),
     ],
 )
-def test_mount_gap_and_warnings(tmp_path: Path, is_share: bool, settings: dict, expected: tuple):
+def test_mount_gap_and_warnings(
+    tmp_path: Path, is_share: bool, settings: dict[str, object], expected: tuple[object, ...]
+):
     """The kind of the mount decides how a folder is watched, and which gap is too short."""
     info = mountinfo(tmp_path, is_share=is_share)
     found = survey_folder(folder(tmp_path, **settings), info)
@@ -84,7 +86,9 @@ def test_readiness_is_named(tmp_path: Path):
         ({"on_success": "delete", "on_success_dry_run": False}, ("is deleted 168 h",)),
     ],
 )
-def test_what_becomes_of_sources_is_told(tmp_path: Path, settings: dict, phrases: tuple):
+def test_what_becomes_of_sources_is_told(
+    tmp_path: Path, settings: dict[str, object], phrases: tuple[str, ...]
+):
     """Whether sources are kept, moved or deleted, when, and whether it is only rehearsed."""
     told = survey_folder(folder(tmp_path, **settings)).on_success
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,9 @@ OPTIONS = ReconcileOptions(SettleOptions(quiet_gap_s=10.0, incomplete_after_h=1.
 
 def sighting(mark: str = "l" + "a" * 31, **facts) -> Sighting:
     """Return a scan's view of `run_1`."""
-    told = {"files": 3, "total_bytes": 30, "newest_mtime_ns": 0, "size_mark": "s" * 32} | facts
+    told: dict[str, Any] = {
+        "files": 3, "total_bytes": 30, "newest_mtime_ns": 0, "size_mark": "s" * 32, **facts,
+    }  # fmt: skip
     return Sighting(
         "run_1", "run_1", AcquisitionKind.FOLDER, "run_1", (), stat_mark=mark, **told
     )  # fmt: skip
