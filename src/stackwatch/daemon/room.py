@@ -12,7 +12,7 @@ from typing import Any
 
 from stackwatch.errors import OutOfSpaceError
 from stackwatch.model.acquisition import show_path
-from stackwatch.stores.room import plan_reserve
+from stackwatch.stores.room import plan_reserve, show_bytes
 
 GIB = 1 << 30
 NEED_FACTOR = 1.2
@@ -189,17 +189,3 @@ def pause_of(error: OutOfSpaceError) -> Pause:
         f"above the reserve of {show_bytes(reserve)}"
     )
     return Pause(reason, needed, max(0, free - reserve), reserve)
-
-
-def show_bytes(count: int) -> str:
-    """Return a number of bytes for a person.
-
-    Examples
-    --------
-    >>> show_bytes(12 * 2**30), show_bytes(5 * 2**20)
-    ('12 GiB', '5 MiB')
-    """
-    for unit, size in (("GiB", GIB), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} bytes"

@@ -29,6 +29,20 @@ def plan_reserve(reserve_gib: float, total_bytes: int) -> int:
     return int(min(reserve_gib * GIB, total_bytes * RESERVE_SHARE))
 
 
+def show_bytes(count: int) -> str:
+    """Return a number of bytes for a person.
+
+    Examples
+    --------
+    >>> show_bytes(12 * 2**30), show_bytes(5 * 2**20)
+    ('12 GiB', '5 MiB')
+    """
+    for unit, size in (("GiB", GIB), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
+
+
 class RoomWatch:
     """Keeps one conversion from filling its target's disk.
 
@@ -78,8 +92,8 @@ class RoomWatch:
             )
         if free - self._reserve_bytes < self._needed_bytes:
             raise self._refuse(
-                f"{free / GIB:.1f} GiB free on “{show_path(self._folder)}”, about "
-                f"{self._needed_bytes / GIB:.1f} GiB needed{self._beside_reserve()}",
+                f"{show_bytes(free)} free on “{show_path(self._folder)}”, about "
+                f"{show_bytes(self._needed_bytes)} needed{self._beside_reserve()}",
                 free,
             )
 
@@ -102,8 +116,8 @@ class RoomWatch:
         free = found.f_bavail * found.f_frsize
         if free < self._reserve_bytes:
             raise self._refuse(
-                f"Only {free / GIB:.2f} GiB are free on “{show_path(self._folder)}”, less than the "
-                f"reserve of {self._reserve_bytes / GIB:.2f} GiB",
+                f"Only {show_bytes(free)} are free on “{show_path(self._folder)}”, less than the "
+                f"reserve of {show_bytes(self._reserve_bytes)}",
                 free,
                 is_begun=True,
             )
@@ -127,7 +141,7 @@ class RoomWatch:
     def _beside_reserve(self) -> str:
         if not self._reserve_bytes:
             return ""
-        return f", and {self._reserve_bytes / GIB:.1f} GiB are to stay free (`reserve_gib`)"
+        return f", and {show_bytes(self._reserve_bytes)} are to stay free (`reserve_gib`)"
 
     def _refuse(
         self, what: str, free: int, *, is_begun: bool = False, needed_inodes: int = 0

@@ -22,7 +22,7 @@ try:
     result = stackwatch.convert(source, target, voxel_size_nm=(11, 11, 25), **flags)
 except StackwatchError as error:
     answer = {"error": error.code, "exit_code": error.exit_code, "hint": error.hint}
-    answer["is_estimate"] = "needed_bytes" in error.values
+    answer["is_estimate"] = "free_bytes" in error.values
     answer["left"] = [str(path) for path in Path(target).parent.rglob("*")]
 else:
     answer = {"peak_mib": result.peak_mib, "warnings": result.warnings}
