@@ -100,7 +100,8 @@ def _hint(sighting: Sighting, vetoes: tuple[Veto, ...]) -> str:
     if not firm:
         return _MOVING
     way_out = _WAYS_OUT[firm[0].kind]
-    if any(veto.kind in BEYOND_A_PERSON for veto in firm):
+    # what a transfer left is refused by the conversion too
+    if any(veto.kind in {*BEYOND_A_PERSON, VetoKind.TEMPORARY} for veto in firm):
         return way_out
     accept = f"`stackwatch jobs accept {shlex.quote(show_path(sighting.name))}`"
     if firm[0].kind is VetoKind.ABORTED:

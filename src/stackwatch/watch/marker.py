@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Veto, VetoKind
-from stackwatch.watch.regular import open_regular
+from stackwatch.watch.regular import OUR_SHORTAGE, open_regular
 
 LONGEST_MARKER: Final = 1 << 16
 """A marker that is larger is no JSON of ours, and is not read further."""
@@ -32,15 +32,17 @@ def judge_marker(path: str, files: int, total_bytes: int) -> Veto | None:
     Raises
     ------
     OSError
-        The share failed.
+        This process is short of descriptors or memory.
     """
     shown = f"the marker “{show_path(os.path.basename(path))}”"  # noqa: PTH119 - keeps surrogates
     try:
         text = _read(path)
     except (FileNotFoundError, NotADirectoryError):
         return Veto(VetoKind.MARKER, f"{shown} was taken away again")
-    except PermissionError as error:
-        return Veto(VetoKind.MARKER, f"{shown} cannot be read: {error.strerror}")
+    except OSError as error:
+        if error.errno in OUR_SHORTAGE:
+            raise
+        return Veto(VetoKind.MARKER, f"{shown} cannot be read: {error.strerror or error}")
     if text is None:
         return Veto(VetoKind.MARKER, f"{shown} is no regular file")
     return _judge_json(shown, text, files, total_bytes) if text.startswith(b"{") else None

@@ -22,7 +22,7 @@ from stackwatch.watch.readiness import (
     content_of,
     listed_vetoes,
 )
-from stackwatch.watch.regular import find_hole, open_regular
+from stackwatch.watch.regular import OUR_SHORTAGE, find_hole, open_regular
 
 __all__ = ["Probed", "ReadinessOptions", "probe_acquisition"]
 
@@ -79,7 +79,8 @@ def probe_acquisition(
     Raises
     ------
     OSError
-        The share failed; the scan takes the folder for unavailable.
+        This process is short of descriptors or memory; the scan has failed. What cannot be read is
+        a veto: whether one file or the share is at fault, the next listing tells.
 
     Cost
     ----
@@ -88,17 +89,30 @@ def probe_acquisition(
     than bytes.
     """
     markers = markers or Markers()
-    directives = read_directives(
-        folder, [os.fsdecode(path) for path, *_ in facts if b"/" not in path]
-    )
+    directives, unread = _read_sidecar(folder, facts)
     vetoes = [
-        *listed_vetoes(facts, options, temporary, markers, directives.expected_files),
+        *unread,
+        *listed_vetoes(facts, options, temporary, markers, directives),
         *_judge_markers(folder, facts, markers),
     ]
     if options.veto_open_files:
         vetoes += _find_open(folder, facts)
     vetoes += _look_inside(folder, facts, is_remote=is_remote)
     return Probed(tuple(vetoes), directives)
+
+
+def _read_sidecar(folder: str, facts: list[FileFacts]) -> tuple[Directives, list[Veto]]:
+    names = [os.fsdecode(path) for path, *_ in facts if b"/" not in path]
+    try:
+        return read_directives(folder, names), []
+    except OSError as error:
+        return Directives(), [_unreadable("its sidecar", error)]
+
+
+def _unreadable(shown: str, error: OSError) -> Veto:
+    if error.errno in OUR_SHORTAGE:
+        raise error
+    return Veto(VetoKind.UNREADABLE, f"{shown} cannot be read: {error.strerror or error}")
 
 
 def _judge_markers(folder: str, facts: list[FileFacts], markers: Markers) -> Iterator[Veto]:
@@ -163,18 +177,20 @@ def _look_into(path: str, inside: str, size: int) -> Veto | None:
     shown = f"“{show_path(inside)}”"
     try:
         descriptor = open_regular(path)
+        if descriptor is None:
+            return None  # something else took its place: the next mark tells
+        try:
+            # to open a file asks the server for its size, where a listing may show an old one
+            there = os.fstat(descriptor).st_size
+            hole = find_hole(descriptor)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None  # gone: the next mark tells; closed to us: it may be no image, reading tells
-    if descriptor is None:
-        return None  # something else took its place: the next mark tells
-    try:
-        # to open a file asks the server for its size, where a listing may show an old one
-        there = os.fstat(descriptor).st_size
-        if there != size:
-            return Veto(VetoKind.STALE, f"{shown} has {there} bytes, {size} were listed")
-        hole = find_hole(descriptor)
-    finally:
-        os.close(descriptor)
+    except OSError as error:
+        return _unreadable(shown, error)
+    if there != size:
+        return Veto(VetoKind.STALE, f"{shown} has {there} bytes, {size} were listed")
     if hole is None:
         return None
     return Veto(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stackwatch.layout.ignore import finished_name
 from stackwatch.layout.sidecar import find_sidecars
 from stackwatch.model.acquisition import show_path
-from stackwatch.model.facts import Veto, VetoKind
+from stackwatch.model.facts import Directives, Veto, VetoKind
 from stackwatch.watch.loose import group_loose
 from stackwatch.watch.marks import FileFacts
 
@@ -163,7 +163,7 @@ def listed_vetoes(
     options: ReadinessOptions,
     temporary: tuple[str, ...] = (),
     markers: Markers | None = None,
-    expected_files: int | None = None,
+    directives: Directives | None = None,
 ) -> tuple[Veto, ...]:
     """Return what names, sizes and counts say against an acquisition being complete.
 
@@ -176,8 +176,8 @@ def listed_vetoes(
         Paths that are named as transfers are that have not finished.
     markers : Markers or None
         None: there is none.
-    expected_files : int or None
-        What its sidecar says, which wins over the settings.
+    directives : Directives or None
+        What its sidecar says, which wins over the settings; None: it was not read.
     """
     vetoes = []
     if temporary:
@@ -186,11 +186,13 @@ def listed_vetoes(
     if options.marker and not (markers and markers.names):
         awaited = (markers and markers.awaited) or options.marker
         vetoes.append(Veto(VetoKind.MARKER, f"the marker `{show_path(awaited)}` is not there"))
-    expected = options.expected_files if expected_files is None else expected_files
+    expected = directives.expected_files if directives is not None else None
+    expected = options.expected_files if expected is None else expected
     if expected is not None:
-        files = len(content_of(facts))
-        if files != expected:
-            vetoes.append(Veto(VetoKind.COUNT, _miscount(files, expected)))
+        content = content_of(facts)
+        may_say_otherwise = directives is None and len(content) < len(facts)
+        if len(content) != expected and not may_say_otherwise:
+            vetoes.append(Veto(VetoKind.COUNT, _miscount(len(content), expected)))
     empty = content_of([fact for fact in facts if not fact[1]])
     if empty:
         shown = [os.fsdecode(fact[0]) for fact in empty]

@@ -8,6 +8,9 @@ from typing import Final
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A symlink is refused; a pipe that took the file's place does not hang us."""
 
+OUR_SHORTAGE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Nothing is wrong with the file; this process is short of something."""
+
 _CANNOT_TELL: Final = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY)
 
 

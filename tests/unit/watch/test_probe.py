@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -331,3 +332,35 @@ def test_a_sidecar_is_read(tmp_path: Path):
 
     assert Directives(skip=True, expected_files=2) == found.directives
     assert [VetoKind.COUNT] == kinds([*found.vetoes])
+
+
+@pytest.mark.parametrize("name", ["a.tif", "stackwatch.toml", "run.done"])
+def test_a_file_that_fails_holds_back_its_acquisition_alone(tmp_path: Path, monkeypatch, name: str):
+    """A bad sector is a veto about one acquisition; the drop folder goes on."""
+    for file in ("a.tif", "stackwatch.toml", "run.done"):
+        (tmp_path / file).write_bytes(b"# x")
+    real = os.open
+
+    def fail(path: Any, *arguments: Any, **options: Any) -> int:  # as os.open
+        if str(path).endswith(name):
+            raise OSError(5, "Input/output error")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", fail)
+    found = probe(tmp_path, "*.done")
+
+    assert any("Input/output error" in veto.reason for veto in found)
+    assert not any(veto.is_lapsing for veto in found)
+
+
+def test_a_shortage_of_ours_is_no_veto(tmp_path: Path, monkeypatch):
+    """Without descriptors nothing can be said of any file: the scan has failed."""
+    (tmp_path / "a.tif").write_bytes(b"x")
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "open", fail)
+
+    with pytest.raises(OSError, match="Too many open files"):
+        probe(tmp_path)
