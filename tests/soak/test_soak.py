@@ -205,8 +205,9 @@ class Soak:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.rng.choice(workers), signal.SIGKILL)
         if what == "stop":
-            self.service.signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
+            # a failpoint may have ended it, and a worker may take longer than we wait
+            with contextlib.suppress(ProcessLookupError, TimeoutError):
+                self.service.signal(signal.SIGTERM)
                 self.service.wait(30)
         if what != "worker":
             failpoint = None
