@@ -52,7 +52,7 @@ class Hints:
         self._folders: dict[str, FolderWatcher] = {}
         self._told: dict[str, HintHealth] = {}
         self._directories: dict[str, int] = {}
-        self._was_short = False
+        self._short: set[str] = set()
         self._overflow = OverflowHandler(self.record_overflow)
         logging.getLogger(WATCHDOG_LOGGER).addHandler(self._overflow)
 
@@ -105,6 +105,7 @@ class Hints:
         folder = self._folders.pop(name, None)
         self._told.pop(name, None)
         self._directories.pop(name, None)
+        self._short.discard(name)
         if folder is not None:
             folder.stop(time.monotonic() + self._patience_s)
 
@@ -159,18 +160,21 @@ class Hints:
             return
         if silent:
             folder.doubt(f"{silent} acquisitions had changed without one.")
-        if self._directories.get(name) != directories or self._was_short:
+        if self._directories.get(name) != directories or name in self._short:
             self._directories[name] = directories
-            self._find_unwatched(folder)
+            self._find_unwatched(name, folder)
 
-    def _find_unwatched(self, folder: FolderWatcher) -> None:
+    def _find_unwatched(self, name: str, folder: FolderWatcher) -> None:
         """Doubt the observer when folders have no watch, twice in a row: one may just be new."""
         wanted, held = sum(self._directories.values()), inotify.count_watches()
-        is_short = 0 < held < wanted
-        if is_short and self._was_short:
+        was_short = name in self._short
+        self._short.discard(name)
+        if not 0 < held < wanted:
+            self._short.clear()
+        elif was_short:
             folder.doubt(f"{wanted - held} of {wanted} folders are not watched.")
-            is_short = False
-        self._was_short = is_short
+        else:
+            self._short.add(name)
 
     def health(self) -> dict[str, HintHealth]:
         """Return how each folder's hints are doing."""
