@@ -53,8 +53,9 @@ def check(
     from stackwatch.settings import find_warnings, load_settings, survey_folder
 
     loaded = load_settings(config, assignments=assignments or ())
-    warnings = find_warnings(loaded.settings)
-    checks = [survey_folder(folder).as_record() for folder in loaded.settings.folder]
+    surveys = [survey_folder(folder) for folder in loaded.settings.folder]
+    warnings = find_warnings(loaded.settings, surveys)
+    checks = [survey.as_record() for survey in surveys]
     shown = show_path(loaded.path) if loaded.path is not None else None
     sampled = sample_path(loaded.settings, sample) if sample is not None else None
     if as_json:

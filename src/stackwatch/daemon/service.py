@@ -381,12 +381,12 @@ class Service:
 
     def _adopt(self, swap: Swap) -> None:
         """Take new settings over; what is under way goes on as it was begun."""
+        self._watching.adopt(swap.settings)  # first: the ledger may take no writes
         if swap.settings.logs != self._settings.logs:
             logs = swap.settings.logs
             configure_logs(sys.stdout, logs.format, logs.level, logs.file, never_blocks=True)
         self._settings = self._conversions.settings = swap.settings
         self._comparisons.stall_after_s = swap.settings.daemon.stall_after_s
-        self._watching.adopt(swap.settings)
         self._claims.adopt(swap.settings.folder)
         self._disposals.reconsider()
         self._conversions.recovery.begin(folder.target for folder in swap.settings.folder)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from stackwatch.daemon.reload import Reload, Reply, SettingsLoaded, Swap, plan_swap
 from stackwatch.daemon.sdnotify import Notifier
-from stackwatch.errors import StackwatchError
+from stackwatch.errors import LedgerUnwritableError, StackwatchError
 from stackwatch.logs import Event, logger
 from stackwatch.settings import Settings
 
@@ -60,7 +60,13 @@ class SettingsSwitch:
             self.take(late, settings)
 
     def take(self, loaded: SettingsLoaded, settings: Settings) -> None:
-        """Switch if all of the new settings are valid; keep those in force otherwise."""
+        """Switch if all of the new settings are valid; keep those in force otherwise.
+
+        Raises
+        ------
+        LedgerUnwritableError
+            The folders could not be recorded: the old settings stay, ask again later.
+        """
         if not self._reload.take(loaded):
             return
         if isinstance(loaded.found, StackwatchError):
@@ -68,7 +74,12 @@ class SettingsSwitch:
             self._reload.finish(loaded.found)
             return
         swap = plan_swap(settings, loaded.found)
-        self._adopt(swap)
+        try:
+            self._adopt(swap)
+        except LedgerUnwritableError as error:
+            self._refuse(error)
+            self._reload.finish(error)
+            raise
         self.refused = ""
         self._notifier.ready("settings reloaded")
         record = swap.as_record()

@@ -104,12 +104,12 @@ class Watching:
     def adopt(self, settings: Settings) -> None:
         """Take over the folders of new settings: first the watch, then the list."""
         names = [folder.name for folder in settings.folder]
+        self._ledger.folders.keep_only(frozenset(names))  # it may refuse: then nothing changes
         for gone in set(self._folders) - set(names):
             self._hints.remove(gone)
             self._scanner.forget(gone)
             self._reported.pop(gone, None)
             del self._folders[gone]
-        self._ledger.folders.keep_only(frozenset(names))
         self._scanner.deadline_s = settings.daemon.scan_deadline_s
         for folder in settings.folder:
             self._adopt_folder(folder)

@@ -6,7 +6,7 @@ settings, least of all in the running service.
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -129,17 +129,23 @@ def survey_folder(
     )
 
 
-def find_warnings(settings: Settings) -> list[str]:
+def find_warnings(settings: Settings, surveys: Sequence[FolderSurvey] | None = None) -> list[str]:
     """Return what a person should look at, though it is no mistake.
 
     Looks at the disk, for two seconds at most where a path does not answer.
+
+    Parameters
+    ----------
+    settings : Settings
+    surveys : sequence of FolderSurvey or None
+        Of the folders, where they have been made already.
     """
     if not settings.folder:
         return ["no [[folder]] is configured: nothing will be watched"]
     found = [
         f"folder[{at}] “{folder.name}”: {warning}"
-        for at, folder in enumerate(settings.folder)
-        for warning in survey_folder(folder).warnings
+        for at, folder in enumerate(surveys or map(survey_folder, settings.folder))
+        for warning in folder.warnings
     ]
     silent = check_places(settings.model_dump()).silent
     return [*silent, *_log_warnings(settings.logs.file), *found]
