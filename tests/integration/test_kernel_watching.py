@@ -176,6 +176,8 @@ def test_what_is_no_file_is_refused(poller):
     )
     assert ["run"] == published(poller)
     assert b"x" == (poller.target / "run/data").read_bytes()
+    explained = poller.ask("explain", path=str(run))
+    assert (3, 3) == (explained["refused"], len(explained["refusals"]))
 
 
 def test_dropped_again_after_it_vanished(poller):

@@ -27,6 +27,8 @@ WATCH_KEYS = (
     "veto_kinds",
     "awaited",
     "unseen",
+    "refused",
+    "refusals",
     "is_accepted",
     "paused",
 )
@@ -88,6 +90,7 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
             "acquisition": found.as_record(),
             "because": _reason(found, newest)
             + _describe_wait(found, live, not_ready)
+            + _describe_refusals(live)
             + _describe_source(disposal),
             "not_ready": not_ready,
             "watch": live,
@@ -141,6 +144,15 @@ def _describe_wait(
         if live["is_accepted"]:
             said.append("A person has accepted it as it is.")
     return "".join(f" {sentence}" for sentence in said)
+
+
+def _describe_refusals(live: dict[str, Any] | None) -> str:
+    """Return what lies in it and is never read."""
+    if live is None or not live["refused"]:
+        return ""
+    more = live["refused"] - len(live["refusals"])
+    rest = f"; and {more} more" if more > 0 else ""
+    return f" Never read: {'; '.join(live['refusals'])}{rest}."
 
 
 def _describe_quiet(live: dict[str, Any]) -> str:

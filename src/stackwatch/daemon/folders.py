@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from stackwatch.daemon.scanner import ScanOrder
-from stackwatch.model.facts import AcquisitionFact
+from stackwatch.model.facts import AcquisitionFact, Sighting
 from stackwatch.model.job import FolderState
 from stackwatch.settings import FolderSettings
 from stackwatch.watch.agenda import (
@@ -46,6 +46,8 @@ class WatchedFolder:
     ----------
     all_scans_s : float
         Processor time of one scan of everything of all folders together.
+    refused : dict of str to Sighting
+        By key: the last sighting of each acquisition in which something is refused.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class WatchedFolder:
         self.is_hinted = False
         self.refusal = self.poll_reason = ""
         self.all_scans_s = 0.0
+        self.refused: dict[str, Sighting] = {}
         self.announcements = Announcements()
         self.looks = LookBook()
         self._hint: NameHint | None = None
@@ -174,10 +177,20 @@ class WatchedFolder:
         """
         if isinstance(found, FolderScan) and found.keys is not None and not found.is_probing:
             self._names_again_s = now_s + found.seconds * COST_FACTOR
+        if isinstance(found, FolderScan):
+            self._note_refusals(found)
         view, actions = reconcile(self.view, found, facts, now_s, self.reconcile_options)
         # a scan that failed was a look too: the next one comes after the interval, not at once
         self.view = replace(view, scanned_s=now_s)
         return actions
+
+    def _note_refusals(self, found: FolderScan) -> None:
+        seen = {one.key: one for one in found.sightings if one.refused}
+        if found.keys is None:
+            self.refused = seen
+        else:
+            quiet = {key: one for key, one in self.refused.items() if key not in found.keys}
+            self.refused = quiet | seen
 
 
 def scan_options(settings: FolderSettings) -> ScanOptions:

@@ -53,6 +53,7 @@ class Inquiries:
         if key is None:
             return answer
         state = folder.view.states[key]
+        seen = folder.refused.get(key)
         fact = self._ledger.folders.facts(folder.name).get(key)
         options = SettleOptions(folder.quiet_gap_s, folder.settings.incomplete_after_h)
         is_held_back = state.is_held_back
@@ -67,6 +68,11 @@ class Inquiries:
             "unseen": list_unseen(
                 folder.settings, is_remote=folder.is_remote, is_root=os.geteuid() == 0
             ),
+            "refused": seen.refused if seen is not None else 0,
+            "refusals": [
+                f"{show_path(refusal.path)}: {refusal.reason}"
+                for refusal in (seen.refusals if seen is not None else ())
+            ],
             "is_accepted": fact is not None and fact.accepted_mark == state.stat_mark,
             "state": str(fact.state) if fact is not None else None,
             "generation": fact.generation if fact is not None else 0,

@@ -270,6 +270,7 @@ def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: 
             "acquisition": "run_9", "phase": "settling", "quiet_s": 12.3, "quiet_gap_s": 60.0,
             "ready_s": 47.7, "next_look_s": 4.5, "vetoes": ["“a.tif” is empty"],
             "veto_kinds": ["empty_file"], "awaited": ["1200 files"], "unseen": ["files of others"],
+            "refused": 3, "refusals": ["run_9/pipe: no regular file"],
             "is_accepted": False, "folder": "em1",
         },
     }  # fmt: skip
@@ -290,12 +291,13 @@ def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: 
     assert status["converting"][0]["progress"]["done"] == 7
     assert {
         "phase", "quiet_s", "quiet_gap_s", "ready_s", "next_look_s", "vetoes", "veto_kinds",
-        "awaited", "unseen", "is_accepted", "paused",
+        "awaited", "unseen", "refused", "refusals", "is_accepted", "paused",
     } == keys(explained["watch"])  # fmt: skip
     assert ["“a.tif” is empty"] == explained["not_ready"]
     assert (
         "Not ready because: “a.tif” is empty. Quiet for 12 of 60 s; looked at again in 4 s. "
-        "Waited for: 1200 files. Cannot be seen: files of others."
+        "Waited for: 1200 files. Cannot be seen: files of others. "
+        "Never read: run_9/pipe: no regular file; and 2 more."
     ) in explained["because"]
     assert asked[-1] == {"command": "explain", "path": str(history.drop / "run_9")}
 
