@@ -58,7 +58,7 @@ class Backups:
             write_backup(self._ledger, seconds)
         except LedgerError as error:
             logger().warning(
-                Event.LEDGER_NOT_COPIED,
+                Event.BACKUP_FAILED,
                 error_code=error.code, message=error.message, hint=error.hint,
             )  # fmt: skip
 

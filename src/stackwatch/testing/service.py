@@ -155,8 +155,11 @@ class ServiceBench:
         return [line for line in lines if name is None or line.get("event") == name]
 
     def datasets(self) -> list[str]:
-        """Return the names in the target; hidden ones too."""
-        return sorted(path.name for path in self.target.iterdir())
+        """Return the names in the target; hidden ones too, but the claim of a living daemon."""
+        claim = self.target / ".stackwatch" / "claim"
+        has_claim_alone = list(claim.parent.glob("*")) == [claim]
+        own = {".stackwatch"} if has_claim_alone else set()
+        return sorted({path.name for path in self.target.iterdir()} - own)
 
     def drop_acquisition(self, name: str, files: dict[str, bytes]) -> Path:
         """Put an acquisition into the drop folder in one go."""
