@@ -25,7 +25,7 @@ from stackwatch.logs import Event, logger
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Sighting
 from stackwatch.model.job import AcquisitionId, AcquisitionState, JobId, NewJob
-from stackwatch.pipeline.convert import ConvertRequest
+from stackwatch.pipeline.request import ConvertRequest, EarlierDataset
 from stackwatch.settings import DaemonSettings
 
 NO_JOB = JobId(0)
@@ -187,7 +187,9 @@ class Comparisons:
             options=folder.settings.convert_options(),
             members=sighting.members,
             staging_name=f"{NO_JOB}-{self._count}",
-            replaces_run_id=published[-1].run_id if published and is_older else "",
+            earlier=tuple(EarlierDataset(one.path, one.run_id) for one in published)
+            if is_older
+            else (),
         )
         return Order(NO_JOB, 0, request, {}, {}, task="digest")
 

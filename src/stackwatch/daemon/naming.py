@@ -44,7 +44,8 @@ def count_published(folder: FolderSettings, name: str, published: Iterable[Datas
         Of this acquisition's older generations.
     """
     base = re.escape(plan_target(folder, name, 0).name)
-    is_of_name = re.compile(rf"{base}(-r[0-9]+)?").fullmatch
+    # of a file with several images each dataset has its image's name at the end
+    is_of_name = re.compile(rf"{base}(-r[0-9]+)?(_.*)?").fullmatch
     return len({one.generation for one in published if is_of_name(one.path.name)})
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from stackwatch.daemon.history import History, count_kills
 from stackwatch.daemon.naming import count_published, ensure_unclaimed, plan_target
@@ -12,7 +11,7 @@ from stackwatch.ledger.records import DatasetRecord, Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Sighting
 from stackwatch.model.options import ResourceOptions
-from stackwatch.pipeline.convert import ConvertRequest
+from stackwatch.pipeline.request import ConvertRequest, EarlierDataset
 from stackwatch.pipeline.retry import plan_smaller
 from stackwatch.settings import FolderSettings, Settings
 
@@ -47,11 +46,9 @@ def plan_order(settings: Settings, history: History, job: Job, sighting: Sightin
     )
     share = _share(settings, count_kills(history.events_of(job.job_id)))
     resources = replace(share, reserve_gib=folder.reserve_gib)
-    published = [
-        dataset
-        for dataset in history.datasets_of(job.acquisition_id)
-        if dataset.generation < job.generation
-    ]
+    datasets = history.datasets_of(job.acquisition_id)
+    published = [dataset for dataset in datasets if dataset.generation < job.generation]
+    kept = [dataset for dataset in datasets if dataset.generation == job.generation]
     target = plan_target(folder, job.name, count_published(folder, job.name, published))
     request = ConvertRequest(
         source=folder.path / sighting.source if sighting.source else folder.path,
@@ -59,7 +56,10 @@ def plan_order(settings: Settings, history: History, job: Job, sighting: Sightin
         options=replace(folder.convert_options(resources), dataset_name=show_path(target.name)),
         members=sighting.members,
         staging_name=job.staging_name,
-        replaces_run_id=_replaceable_run(folder, target, published),
+        earlier=(
+            *_replaceable(folder, published),
+            *(EarlierDataset(one.path, one.run_id, is_kept=True) for one in kept),
+        ),
     )
     bound = {
         "job_id": job.job_id,
@@ -78,15 +78,15 @@ def _share(settings: Settings, kills: int) -> ResourceOptions:
     return replace(share, memory_gib=memory_gib, threads=threads)
 
 
-def _replaceable_run(
-    folder: FolderSettings, target: Path, published: Sequence[DatasetRecord]
-) -> str:
-    """Return the run whose dataset at the target may be replaced; empty if none may.
+def _replaceable(
+    folder: FolderSettings, published: Sequence[DatasetRecord]
+) -> tuple[EarlierDataset, ...]:
+    """Return the datasets of older contents that may be replaced.
 
-    It is the one the ledger last saw there. The worker compares it with the dataset's own manifest
-    before it begins, and again before it renames: whatever else lies there is not ours.
+    At each place it is the one the ledger last saw there. The worker compares it with the dataset's
+    own manifest before it begins, and again before it renames: whatever else lies there is not
+    ours.
     """
     if folder.on_change != "replace":
-        return ""
-    runs = [dataset.run_id for dataset in published if dataset.path == target]
-    return runs[-1] if runs else ""
+        return ()
+    return tuple(EarlierDataset(one.path, one.run_id) for one in published)

@@ -63,7 +63,13 @@ class Publishing:
             fact = reported.fact
             self._ledger.datasets.record_publishing(
                 running.job.job_id,
-                NewDataset(fact.dataset_path, fact.staging_path, fact.run_id, fact.content_digest),
+                NewDataset(
+                    fact.dataset_path,
+                    fact.staging_path,
+                    fact.run_id,
+                    fact.content_digest,
+                    remaining=fact.remaining,
+                ),
             )
 
         try:

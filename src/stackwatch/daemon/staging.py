@@ -12,11 +12,11 @@ from pathlib import Path
 from stackwatch.errors import StackwatchError
 from stackwatch.stores.publish import (
     OLDER_FOLDER,
-    STAGED_NAME,
     STAGING_FOLDER,
     finish_exchange,
     is_held,
     restore_older,
+    staged_at,
 )
 
 MANIFEST_NAME = "stackwatch.json"
@@ -139,7 +139,8 @@ def _finish_exchange(dataset: Path, run_id: str) -> None:
         return
     for older in sorted((dataset.parent / STAGING_FOLDER).glob(f"*/{OLDER_FOLDER}")):
         staging = older.parent
-        if not (older / dataset.name).is_dir() or read_run_id(staging / STAGED_NAME) != run_id:
+        staged = staged_at(staging, dataset)
+        if not (older / dataset.name).is_dir() or read_run_id(staged) != run_id:
             continue
         with contextlib.suppress(OSError, StackwatchError):
             if not is_held(staging):

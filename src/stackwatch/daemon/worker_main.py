@@ -25,8 +25,8 @@ from stackwatch.errors import (
 from stackwatch.failpoints import reach
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.result import ConvertResult
-from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.pipeline.journal import Journal
+from stackwatch.pipeline.request import ConvertRequest, place_datasets
 
 MEMORY_TIMES = 4.0
 MEMORY_BESIDE_GIB = 4.0
@@ -82,13 +82,15 @@ def inspect_request(request: ConvertRequest) -> dict[str, Any]:
     from stackwatch.pipeline.inspect import inspect_acquisition
 
     found = inspect_acquisition(request.source, request.options, request.members)
-    if found.error is None and not request.replaces_run_id and os.path.lexists(request.target):
-        hint = "Remove or rename it, or choose another `dataset_name`."
-        raise TargetExistsError(
-            f"“{show_path(request.target)}” exists and was not written by this job. {hint}",
-            hint=hint,
-            path=show_path(request.target),
-        )
+    for place in place_datasets(request.target, found.scenes) if found.error is None else ():
+        is_expected = request.replaceable_run(place) or request.kept_run(place)
+        if os.path.lexists(place) and not is_expected:
+            hint = "Remove or rename it, or choose another `dataset_name`."
+            raise TargetExistsError(
+                f"“{show_path(place)}” exists and was not written by this job. {hint}",
+                hint=hint,
+                path=show_path(place),
+            )
     return found.record
 
 

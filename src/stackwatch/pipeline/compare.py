@@ -7,9 +7,9 @@ from typing import Any
 from stackwatch.errors import VerificationError
 from stackwatch.model.acquisition import show_path
 from stackwatch.pipeline.changes import ensure_unchanged
-from stackwatch.pipeline.convert import ConvertRequest
 from stackwatch.pipeline.manifest import check_manifest, combine_digests, load_manifest
 from stackwatch.pipeline.opening import open_acquisition, plan_acquisition
+from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.pipeline.sidecars import digest_meaning
 from stackwatch.readers.book import SourceBook
 from stackwatch.stores.properties import MANIFEST_FILE
@@ -23,29 +23,30 @@ def digest_acquisition(request: ConvertRequest) -> str:
     ----------
     request : ConvertRequest
         As for a conversion; `target` may be the dataset that was published before. If that was
-        made from other files, nothing is read: its digest cannot be the same. With
-        `replaces_run_id` it also has to be the dataset of that run, with every shard in its place.
+        made from other files, nothing is read: its digest cannot be the same. Every dataset in
+        `earlier` also has to be that of its run, with every shard in its place.
 
     Returns
     -------
     str
-        Empty if the files to be read are not those of the published dataset, or if that is not
-        what it has to be.
+        Empty if the files to be read are not those of the published dataset, or if one of
+        `earlier` is not what it has to be.
 
     Raises
     ------
     StackwatchError
         As a conversion would raise while planning and reading.
     """
-    if request.replaces_run_id and not _is_whole(request.target, request.replaces_run_id):
+    if not all(_is_whole(one.path, one.run_id) for one in request.earlier):
         return ""
     staging = Staging(request.target, request.staging_name)
     try:
         with open_acquisition(
             request.source, request.members, request.options, staging.path
         ) as acquisition:
-            dataset = plan_acquisition(acquisition)
-            names = sorted({name for stack in dataset.stacks for name in stack.files})
+            datasets = plan_acquisition(acquisition)
+            stacks = [stack for dataset in datasets for stack in dataset.stacks]
+            names = sorted({name for stack in stacks for name in stack.files})
             known = _published_files(request.target)
             if known is not None and known != {show_path(name) for name in names}:
                 return ""

@@ -2,61 +2,29 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
-
-from numpy.typing import NDArray
 
 from stackwatch import __version__, failpoints
 from stackwatch.engine.memory import keep_freed_memory
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import MixedSlicesError, OutOfSpaceError
-from stackwatch.layout.sidecar import Sidecar
+from stackwatch.errors import MixedSlicesError, OutOfSpaceError, TargetExistsError
 from stackwatch.layout.uniform import explain_mixed
 from stackwatch.model.acquisition import show_path
-from stackwatch.model.geometry import BoundingBox, Vec3
-from stackwatch.model.options import ConvertOptions
-from stackwatch.model.plan import DatasetPlan, StackPlan
-from stackwatch.model.result import ConvertResult, DatasetResult, LayerResult, Progress
+from stackwatch.model.plan import StackPlan
+from stackwatch.model.result import ConvertResult, Progress
+from stackwatch.pipeline.building import DatasetBuild, DatasetFrame
 from stackwatch.pipeline.changes import ensure_unchanged
 from stackwatch.pipeline.journal import Journal, PublishFact
-from stackwatch.pipeline.manifest import (
-    check_manifest,
-    combine_digests,
-    ensure_replaceable,
-    manifest_document,
-    sum_metadata,
-)
+from stackwatch.pipeline.manifest import combine_digests, ensure_kept, ensure_replaceable
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
-from stackwatch.pipeline.sampling import StagedStack, compare_with_source
+from stackwatch.pipeline.request import ConvertRequest, EarlierDataset, place_datasets
 from stackwatch.pipeline.sidecars import digest_meaning
-from stackwatch.pipeline.stored import open_stored
-from stackwatch.pipeline.storing import make_store, write_layer_groups
-from stackwatch.pipeline.streams import (
-    StackJob,
-    Streamer,
-    WrittenMags,
-    budget_bytes,
-    choose_method,
-    intensity_range,
-    plan_jobs,
-)
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.stack import StackSource
-from stackwatch.stores.properties import (
-    MANIFEST_FILE,
-    PROPERTIES_FILE,
-    LayerView,
-    WrittenLayer,
-    properties,
-    write_json,
-)
 from stackwatch.stores.publish import (
-    STAGED_NAME,
     Staging,
     publish,
     remove_abandoned,
@@ -66,45 +34,15 @@ from stackwatch.stores.publish import (
 )
 from stackwatch.stores.room import RoomWatch
 
-RANGE_VOXELS = 1 << 24
-"""Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConvertRequest:
-    """One conversion to be made.
-
-    Attributes
-    ----------
-    source : Path
-        Absolute: a folder, a single file, or a zip archive. With `members`: the folder they are in.
-    target : Path
-        Absolute: the dataset's own directory.
-    options : ConvertOptions
-    members : tuple of str
-        Names of loose files directly in `source` that form the acquisition; empty for all of it.
-    staging_name : str
-        Name of the staging directory under `<target's parent>/.stackwatch/`; for a job
-        `<job>-<attempt>`. Empty: made up from the dataset's name and the process id, and the
-        folders above the target are created. A job creates none: a share that is not mounted must
-        not be filled beneath its mount point.
-    replaces_run_id : str
-        The run that wrote the dataset which stands at the target and may be replaced; empty if
-        nothing may stand there.
-    """
-
-    source: Path
-    target: Path
-    options: ConvertOptions = field(default_factory=ConvertOptions)
-    members: tuple[str, ...] = ()
-    staging_name: str = ""
-    replaces_run_id: str = ""
+__all__ = ["ConvertRequest", "EarlierDataset", "convert_acquisition", "peak_mib"]
 
 
 def convert_acquisition(
     request: ConvertRequest, journal: Journal, cancelled: threading.Event | None = None
 ) -> ConvertResult:
-    """Convert, verify and publish one acquisition.
+    """Convert, verify and publish one acquisition: a dataset, or one for each image of its file.
+
+    All of them are written and verified before the first is published.
 
     Parameters
     ----------
@@ -124,7 +62,7 @@ def convert_acquisition(
         Any of them; nothing is left in the target but datasets published before.
     """
     keep_freed_memory()
-    ensure_replaceable(request.target, request.replaces_run_id)
+    ensure_replaceable(request.target, request.replaceable_run(request.target))
     if not request.staging_name:
         with write_errors(request.target.parent):
             request.target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,197 +92,179 @@ class _Conversion:
         self._options = request.options
         self._journal = journal
         self._staging = staging
-        self._root = staging / STAGED_NAME
-        self._run_id = uuid4().hex
         self._started = time.perf_counter()
         self._control = StreamControl(self._count_slice, cancelled)
         self._lock = threading.Lock()
         self._done = self._total = self._steps = 0
         self._layer = ""
         self._room: RoomWatch | None = None
-        self._bytes: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._book: SourceBook | None = None
+        self._builds: tuple[DatasetBuild, ...] = ()
+        self._kept: dict[Path, str] = {}
 
     def run(self, acquisition: OpenAcquisition) -> ConvertResult:
         self._report("reading")
         self._options = acquisition.options
-        dataset = plan_acquisition(acquisition)
-        book = SourceBook(acquisition.files, acquisition.entries)
+        frames = self._plan_frames(acquisition)
+        book = self._book = SourceBook(acquisition.files, acquisition.entries)
         try:
-            return self._convert(acquisition, dataset, book)
+            return self._convert(acquisition, frames, book)
         finally:
             book.close()
 
+    def _plan_frames(self, acquisition: OpenAcquisition) -> list[DatasetFrame]:
+        """Plan every dataset but those that an earlier attempt has published.
+
+        Refused at once, before hours of work, is what could not be published in the end.
+        """
+        datasets = plan_acquisition(acquisition)
+        request, frames = self._request, []
+        places = place_datasets(request.target, [plan.scene_name for plan in datasets])
+        for plan, place in zip(datasets, places, strict=True):
+            kept = request.kept_run(place)
+            if kept:
+                self._kept[place] = ensure_kept(place, kept)
+                continue
+            replaces = request.replaceable_run(place)
+            ensure_replaceable(place, replaces)
+            name = self._options.dataset_name or show_path(request.target.name)
+            if len(datasets) > 1:
+                name = f"{name}_{plan.scene_name}"
+            frames.append(DatasetFrame(plan, place, name, replaces))
+        return frames
+
     def _convert(
-        self, acquisition: OpenAcquisition, dataset: DatasetPlan, book: SourceBook
+        self, acquisition: OpenAcquisition, frames: Sequence[DatasetFrame], book: SourceBook
     ) -> ConvertResult:
         def open_source(stack: StackPlan, t: int) -> StackSource:
             return StackSource(book, stack, t)
 
-        jobs = plan_jobs(dataset, self._options, lambda stack: open_source(stack, 0).decode_bytes)
-        spool_bytes = max((job.spool_bytes for job in jobs), default=0)
-        room = self._room = RoomWatch(
+        if not frames:  # an earlier attempt has published everything
+            ensure_unchanged(acquisition.place, acquisition.look)
+            return self._result(next(iter(self._kept.values()), ""), 0)
+        self._builds = tuple(
+            DatasetBuild(frame, self._staging, self._options, open_source) for frame in frames
+        )
+        self._total = sum(build.slice_reads for build in self._builds)
+        self._room = RoomWatch(
             self._staging,
-            estimate_bytes(dataset) + spool_bytes,
-            estimate_files(jobs),
+            sum(build.estimated_bytes for build in self._builds)
+            + max((build.spool_bytes for build in self._builds), default=0),
+            sum(build.estimated_files for build in self._builds),
             self._options.resources.reserve_gib,
         )
-        room.ensure()
+        self._room.ensure()
         failpoints.reach("convert.planned")
-        with write_errors(self._staging):
-            self._root.mkdir()
         _import_in_background()
-        store = make_store(
-            self._options.store, self._root, self._staging / "waiting", dataset.layers
-        )
-        self._bytes = lambda: (book.bytes_read, store.bytes_written)
-        streamer = Streamer(
-            store, self._root, self._staging, self._options, self._control, open_source
-        )
-        try:
-            written = self._stream(acquisition, jobs, streamer)
-            with write_errors(self._staging):
-                store.wait()
-        except OutOfSpaceError as error:
-            store.abort()
-            raise room.explain(error, lambda: store.bytes_written) from error.__cause__
-        except BaseException:
-            store.abort()
-            raise
-        store.close()
+        self._stream(acquisition, self._room)
         failpoints.reach("convert.engine_done")
         book.finish()
-        digests = book.file_digests()
-        layers = [self._describe(mags) for stack in written for mags in stack]
-        facts = self._facts(dataset, digests, acquisition.sidecar)
-        with write_errors(self._staging):
-            write_layer_groups(self._options.store, self._root, layers, dataset.voxel_size_nm)
-            document = properties(
-                self._dataset_name,
-                tuple(layers),
-                dataset.voxel_size_nm,
-                self._options.store.format,
-            )
-            write_json(self._root / PROPERTIES_FILE, document)
-            manifest = store.manifest()
-            facts["metadata_crc32c"] = sum_metadata(self._root)
-            write_json(self._root / MANIFEST_FILE, manifest_document(manifest, facts))
+        facts = self._facts(acquisition, book.file_digests())
+        self._ensure_one_content(facts["content_digest"])
+        for build in self._builds:
+            build.seal(facts)
         compared = 0
         if self._options.verify != "off":
             self._report("verifying")
-            check_manifest(self._root, manifest, reads_all=self._options.verify == "full")
-            compared = self._compare(jobs, written, open_source)
+            compared = sum(build.compare(self._control) for build in self._builds)
         failpoints.reach("verify.done")
         self._publish(acquisition, facts["content_digest"])
-        return self._result(dataset, layers, facts["content_digest"], compared)
+        return self._result(facts["content_digest"], compared)
 
-    @property
-    def _dataset_name(self) -> str:
-        return self._options.dataset_name or show_path(self._request.target.name)
+    def _stream(self, acquisition: OpenAcquisition, room: RoomWatch) -> None:
+        def explain(stack: StackPlan) -> MixedSlicesError | None:
+            return explain_mixed(
+                acquisition.listing, stack, lambda path: acquisition.probe(path, stack.scene)
+            )
 
-    def _stream(
-        self, acquisition: OpenAcquisition, jobs: tuple[StackJob, ...], streamer: Streamer
-    ) -> list[list[WrittenMags]]:
-        self._total = sum(job.slice_reads for job in jobs)
-        written = []
-        with write_errors(self._staging):
-            for job in jobs:
-                self._layer = job.stack.layers[0].name
+        for build in self._builds:
+            scene = build.frame.plan.scene_name
+
+            def begin(layer: str, scene: str = scene) -> None:
+                self._layer = f"{scene}/{layer}" if scene else layer
                 self._report("converting")
-                try:
-                    written.append(streamer.run(job))
-                except MixedSlicesError as error:
-                    whole = explain_mixed(acquisition.listing, job.stack, acquisition.probe)
-                    raise (whole or error) from error
-        return written
 
-    def _describe(self, mags: WrittenMags) -> WrittenLayer:
-        def read_coarsest() -> Iterator[NDArray[Any]]:
-            path = self._root / mags.layer.name / str(mags.grids[-1].mag)
-            return open_stored(path, mags.grids[-1]).iter_sample(0, RANGE_VOXELS)
+            try:
+                build.stream(self._control, begin, explain)
+            except OutOfSpaceError as error:
+                raise room.explain(error, lambda: self._bytes_written) from error.__cause__
 
-        shown = intensity_range(mags, read_coarsest) if mags.layer.category == "color" else None
-        view = LayerView(mags.statistics.minimum, mags.statistics.maximum, shown)
-        return WrittenLayer(mags.layer, tuple(mags.grids), view)
-
-    def _facts(
-        self, dataset: DatasetPlan, digests: dict[str, str], sidecar: Sidecar | None
-    ) -> dict[str, Any]:
-        """Return what the manifest says beside its shards."""
+    def _facts(self, acquisition: OpenAcquisition, digests: dict[str, str]) -> dict[str, Any]:
+        """Return what the manifests say of the acquisition."""
+        sidecar = acquisition.sidecar
         return {
             "stackwatch": __version__,
-            "run_id": self._run_id,
             "content_digest": combine_digests(digests, digest_meaning(sidecar)),
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "source": show_path(self._request.source),
             "members": [show_path(member) for member in self._request.members],
             "sidecar": sidecar.file if sidecar is not None else None,
-            "layout": dataset.layout,
-            "voxel_size_nm": list(dataset.voxel_size_nm),
-            "voxel_size_source": list(dataset.voxel_size_source),
-            "warnings": list(dataset.warnings),
-            "metadata": dataset.metadata or {},
             "files": {show_path(path): digest for path, digest in sorted(digests.items())},
         }
 
-    def _compare(
-        self,
-        jobs: tuple[StackJob, ...],
-        written: list[list[WrittenMags]],
-        open_source: Callable[[StackPlan, int], StackSource],
-    ) -> int:
-        compared = 0
-        for job, stack in zip(jobs, written, strict=True):
-            layers = tuple(
-                (mags.layer, tuple(mags.grids), choose_method(mags.layer.category, self._options))
-                for mags in stack
-            )
-            compared += compare_with_source(
-                self._root,
-                StagedStack(job.stack, layers, budget_bytes(self._options) // 2),
-                open_source,
-                self._control,
-                self._run_id,
-                is_full=self._options.verify == "full",
-            )
-        return compared
+    def _ensure_one_content(self, content_digest: str) -> None:
+        """Refuse to publish beside what an earlier attempt made of another content."""
+        for place, found in self._kept.items():
+            if found not in ("", content_digest):
+                hint = "Remove it, then let the job be tried again."
+                raise TargetExistsError(
+                    f"“{show_path(place)}” was made of another content than its acquisition has "
+                    f"now. The others of that acquisition are not published beside it. {hint}",
+                    hint=hint,
+                    path=show_path(place),
+                )
 
     def _publish(self, acquisition: OpenAcquisition, content_digest: str) -> None:
+        """Announce every dataset, then let one after the other appear.
+
+        All are announced before the first rename: what is refused is refused of all of them.
+        """
         self._report("publishing")
         self._control.check()
         with write_errors(self._staging):
-            sync_tree(self._root, self._count_step)
+            for build in self._builds:
+                sync_tree(build.root, self._count_step)
         ensure_unchanged(acquisition.place, acquisition.look)
-        target = self._request.target
-        for stage in ("publishing", "published"):
-            fact = PublishFact(stage, target, self._root, self._run_id, content_digest)
-            self._journal.record(fact)
-            if stage == "publishing":
-                ensure_replaceable(target, self._request.replaces_run_id)
-                publish(self._root, target, replace=bool(self._request.replaces_run_id))
+        for remaining, build in self._counting_down():
+            self._record("publishing", build, content_digest, remaining)
+        for remaining, build in self._counting_down():
+            frame = build.frame
+            ensure_replaceable(frame.place, frame.replaces_run_id)
+            publish(build.root, frame.place, replace=bool(frame.replaces_run_id))
+            self._record("published", build, content_digest, remaining)
 
-    def _result(
-        self, dataset: DatasetPlan, layers: list[WrittenLayer], digest: str, compared: int
-    ) -> ConvertResult:
-        bytes_read, bytes_written = self._bytes()
-        published = DatasetResult(
-            name=self._dataset_name,
-            path=self._request.target,
-            layers=tuple(_layer_result(layer) for layer in layers),
-            voxel_size_nm=dataset.voxel_size_nm,
-            voxel_size_source=dataset.voxel_size_source,
-            bytes_written=bytes_written,
-        )
+    def _counting_down(self) -> list[tuple[int, DatasetBuild]]:
+        """Return each dataset with the number of those that follow it."""
+        return [(len(self._builds) - i, build) for i, build in enumerate(self._builds, 1)]
+
+    def _record(self, stage: str, build: DatasetBuild, digest: str, remaining: int) -> None:
+        place = build.frame.place
+        self._journal.record(PublishFact(stage, place, build.root, build.run_id, digest, remaining))
+
+    def _result(self, digest: str, compared: int) -> ConvertResult:
+        plans = [build.frame.plan for build in self._builds]
         return ConvertResult(
-            datasets=(published,),
-            layout=dataset.layout,
+            datasets=tuple(build.result() for build in self._builds),
+            layout=plans[0].layout if plans else "",
             content_digest=digest,
-            bytes_read=bytes_read,
-            bytes_written=bytes_written,
+            bytes_read=self._bytes_read,
+            bytes_written=self._bytes_written,
             seconds=time.perf_counter() - self._started,
             peak_mib=peak_mib(),
             verified_chunks=compared,
-            warnings=dataset.warnings,
+            warnings=(
+                *dict.fromkeys(warning for plan in plans for warning in plan.warnings),
+                *(f"kept: “{show_path(place)}”, published before" for place in self._kept),
+            ),
         )
+
+    @property
+    def _bytes_read(self) -> int:
+        return self._book.bytes_read if self._book is not None else 0
+
+    @property
+    def _bytes_written(self) -> int:
+        return sum(build.bytes_written for build in self._builds)
 
     def _count_slice(self) -> None:
         failpoints.reach("convert.slice_read")
@@ -352,7 +272,7 @@ class _Conversion:
             self._done += 1
         self._report("converting")
         if self._room is not None:
-            self._room.check(self._bytes()[1])
+            self._room.check(self._bytes_written)
 
     def _count_step(self) -> None:
         """Show that a phase without slices gets on: flushing a large tree may take an hour."""
@@ -361,41 +281,17 @@ class _Conversion:
         self._report("publishing")
 
     def _report(self, phase: str) -> None:
-        bytes_read, bytes_written = self._bytes()
         self._journal.progress(
             Progress(
                 phase,
                 self._done,
                 self._total,
-                bytes_read,
-                bytes_written,
+                self._bytes_read,
+                self._bytes_written,
                 self._layer,
                 self._steps,
             )
         )
-
-
-def estimate_bytes(dataset: DatasetPlan) -> int:
-    """Return about how much room a dataset needs: all mags, with the compression usual for a type.
-
-    An estimate on the careful side; a disk that fills up all the same is an error of its own.
-    """
-    total = 0.0
-    for layer in dataset.layers:
-        voxels = layer.size.volume * layer.size_t * layer.voxel_type.bytes_per_voxel
-        share = 0.2 if layer.category == "segmentation" else 0.8
-        total += voxels * share * 4 / 3
-    return int(total)
-
-
-def estimate_files(jobs: tuple[StackJob, ...]) -> int:
-    """Return about how many files and directories a dataset has: a shard lies in one of its own."""
-    total = 32
-    for job in jobs:
-        grids = [*job.plan.grids, *(grid for later in job.later for grid in later.grids[1:])]
-        shards = sum(grid.size.ceil_div(grid.shard).volume for grid in grids)
-        total += len(job.stack.layers) * (2 * shards * len(job.stack.planes_tz) + 8 * len(grids))
-    return total
 
 
 def peak_mib() -> float:
@@ -407,18 +303,6 @@ def peak_mib() -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def _layer_result(layer: WrittenLayer) -> LayerResult:
-    size: Vec3 = layer.plan.size
-    return LayerResult(
-        name=layer.plan.name,
-        category=layer.plan.category,
-        voxel_type=layer.plan.voxel_type,
-        bounding_box=BoundingBox.of_size(*size),
-        mags=tuple(grid.mag for grid in layer.grids),
-        size_t=layer.plan.size_t,
-    )
 
 
 def _import_in_background() -> None:

@@ -1,6 +1,7 @@
 """Tell what a conversion would do, without writing anything."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,17 @@ class InspectResult:
     record : dict
         JSON values as documented in docs/json.md: `status` ("ready" or "parked"), `layout`,
         `evidence`, `layers` (name, category, voxel_type, bounding_box, mags, timepoints, source),
-        `voxel_size_nm`, `voxel_size_source`, `bytes_to_read`, `voxels_to_write`, `warnings`; when
-        parked also `error_code`, `message`, `hint`.
+        `voxel_size_nm`, `voxel_size_source`, `bytes_to_read`, `voxels_to_write`, `scenes`,
+        `warnings`; when parked also `error_code`, `message`, `hint`.
     error : StackwatchError or None
         Why it would be parked.
+    scenes : tuple of str
+        What tells its datasets apart; one empty name where the files hold one image.
     """
 
     record: dict[str, Any]
     error: StackwatchError | None
+    scenes: tuple[str, ...] = ("",)
 
 
 def inspect_acquisition(
@@ -48,31 +52,49 @@ def inspect_acquisition(
             tempfile.TemporaryDirectory(prefix="stackwatch-") as scratch,
             open_acquisition(source, members, options, Path(scratch)) as acquisition,
         ):
-            dataset, options = plan_acquisition(acquisition), acquisition.options
+            datasets, options = plan_acquisition(acquisition), acquisition.options
             total = acquisition.listing.total_bytes
     except StackwatchError as error:
         status = "parked" if error.disposition is Disposition.PARK else "failed"
         return InspectResult({**error.as_record(), "status": status}, error)
-    return InspectResult(_record(dataset, options, total), None)
+    scenes = tuple(dataset.scene_name for dataset in datasets)
+    return InspectResult(_record(datasets, options, total), None, scenes)
 
 
-def _record(dataset: DatasetPlan, options: ConvertOptions, bytes_to_read: int) -> dict[str, Any]:
-    layers = [_layer_record(layer, dataset, options) for layer in dataset.layers]
+def _record(
+    datasets: Sequence[DatasetPlan], options: ConvertOptions, bytes_to_read: int
+) -> dict[str, Any]:
+    first = datasets[0]
     return {
         "status": "ready",
-        "layout": dataset.layout,
-        "evidence": list(dataset.evidence),
-        "layers": layers,
+        "layout": first.layout,
+        "evidence": list(first.evidence),
+        **_dataset_record(first, options),
+        "bytes_to_read": bytes_to_read,
+        "voxels_to_write": sum(_count_voxels(dataset, options) for dataset in datasets),
+        "scenes": [
+            {"scene": dataset.scene_name, **_dataset_record(dataset, options)}
+            for dataset in datasets
+            if len(datasets) > 1
+        ],
+        "warnings": list(dict.fromkeys(w for dataset in datasets for w in dataset.warnings)),
+    }
+
+
+def _dataset_record(dataset: DatasetPlan, options: ConvertOptions) -> dict[str, Any]:
+    return {
+        "layers": [_layer_record(layer, dataset, options) for layer in dataset.layers],
         "voxel_size_nm": list(dataset.voxel_size_nm),
         "voxel_size_source": list(dataset.voxel_size_source),
-        "bytes_to_read": bytes_to_read,
-        "voxels_to_write": sum(
-            layer.size.ceil_div(mag).volume * layer.size_t
-            for layer in dataset.layers
-            for mag in _mags(layer, dataset, options)
-        ),
-        "warnings": list(dataset.warnings),
     }
+
+
+def _count_voxels(dataset: DatasetPlan, options: ConvertOptions) -> int:
+    return sum(
+        layer.size.ceil_div(mag).volume * layer.size_t
+        for layer in dataset.layers
+        for mag in _mags(layer, dataset, options)
+    )
 
 
 def _mags(layer: LayerPlan, dataset: DatasetPlan, options: ConvertOptions) -> tuple[Any, ...]:

@@ -24,6 +24,8 @@ class PublishFact:
         Stands in the dataset's `stackwatch.json` too: it proves whose dataset it is.
     content_digest : str
         Of the acquisition's files.
+    remaining : int
+        How many more datasets of the same conversion follow this one.
     """
 
     stage: str
@@ -31,6 +33,7 @@ class PublishFact:
     staging_path: Path
     run_id: str
     content_digest: str
+    remaining: int = 0
 
 
 class Journal(Protocol):

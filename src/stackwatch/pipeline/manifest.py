@@ -145,6 +145,35 @@ def ensure_replaceable(target: Path, run_id: str) -> None:
         )
 
 
+def ensure_kept(dataset: Path, run_id: str) -> str:
+    """Make sure that a dataset that was published before is whole, if it is still there.
+
+    Parameters
+    ----------
+    dataset : Path
+    run_id : str
+        The run that published it.
+
+    Returns
+    -------
+    str
+        Digest of the content it was made of; empty if somebody has removed it since.
+
+    Raises
+    ------
+    TargetExistsError
+        Another dataset stands there now; the caller parks the job.
+    VerificationError
+        It is damaged.
+    """
+    ensure_replaceable(dataset, run_id)
+    if not os.path.lexists(dataset):
+        return ""
+    document, shards = load_manifest(dataset)
+    check_manifest(dataset, shards, document.get("metadata_crc32c", {}), reads_all=False)
+    return str(document.get("content_digest", ""))
+
+
 def sum_metadata(root: Path) -> dict[str, str]:
     """Return the checksum of every array's and group's metadata file, by its path below `root`.
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from stackwatch.errors import AmbiguousLayoutError
 from stackwatch.layout.listing import list_acquisition
 from stackwatch.layout.scenes import plan_datasets
 from stackwatch.layout.sidecar import Sidecar
-from stackwatch.model.acquisition import FileEntry, Listing, show_path
+from stackwatch.model.acquisition import FileEntry, Listing
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan
@@ -118,22 +117,7 @@ def _is_remote(root: Path) -> bool:
         return True  # it went away: whoever opens it says so
 
 
-def plan_acquisition(acquisition: OpenAcquisition) -> DatasetPlan:
-    """Classify an acquisition and plan its only dataset, as its options say."""
-    datasets = plan_every_dataset(acquisition)
-    if len(datasets) > 1:
-        names = ", ".join(f"“{dataset.scene_name}”" for dataset in datasets[:6])
-        hint = "Name one of them with `scenes`."
-        raise AmbiguousLayoutError(
-            f"“{show_path(acquisition.listing.root)}” holds {len(datasets)} images ({names}). "
-            f"{hint}",
-            hint=hint,
-            scenes=[dataset.scene_name for dataset in datasets[:100]],
-        )
-    return datasets[0]
-
-
-def plan_every_dataset(acquisition: OpenAcquisition) -> tuple[DatasetPlan, ...]:
+def plan_acquisition(acquisition: OpenAcquisition) -> tuple[DatasetPlan, ...]:
     """Classify an acquisition and plan its datasets, as its options say."""
     datasets = plan_datasets(
         acquisition.listing,

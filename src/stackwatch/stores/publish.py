@@ -26,6 +26,7 @@ from stackwatch.model.acquisition import show_path
 
 STAGING_FOLDER = ".stackwatch"
 STAGED_NAME = "dataset"
+"""In a staging directory: where new datasets grow, each under the name it will have."""
 OLDER_FOLDER = "older"
 """In a staging directory: where a dataset lies that is being replaced, under its own name."""
 
@@ -86,6 +87,11 @@ class Staging:
             self.path.parent.rmdir()
         except OSError:
             return  # other conversions stage there
+
+
+def staged_at(staging: Path, target: Path) -> Path:
+    """Return where in a staging directory the dataset grows that will stand at `target`."""
+    return staging / STAGED_NAME / target.name
 
 
 def staging_by_hand(target: Path) -> str:
@@ -262,9 +268,10 @@ def _exchange(staged: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number), str(target))
     if not number:
         return
-    older = staged.parent / OLDER_FOLDER / target.name
-    older.parent.mkdir()
-    sync_folder(staged.parent)  # the folder has to last before the dataset lies in it
+    staging = staged.parent.parent
+    older = staging / OLDER_FOLDER / target.name
+    older.parent.mkdir(exist_ok=True)
+    sync_folder(staging)  # the folder has to last before the dataset lies in it
     target.rename(older)
     sync_folder(older.parent)
     failpoints.reach("publish.between_renames")
@@ -295,7 +302,7 @@ def restore_older(staging: Path) -> bool:
             if not os.path.lexists(target):
                 move_new(older, target)
                 sync_folder(target.parent)
-            elif os.path.lexists(staging / STAGED_NAME):
+            elif os.path.lexists(staged_at(staging, target)):
                 return False  # the new dataset never came there, but something did
         except (OSError, StackwatchError):
             return False
@@ -308,7 +315,7 @@ def finish_exchange(staging: Path, target: Path) -> None:
     Parameters
     ----------
     staging : Path
-        A staging directory that nobody works in any more, with a whole dataset in it.
+        A staging directory that nobody works in any more, with the whole dataset in it.
     target : Path
 
     Raises
@@ -316,7 +323,7 @@ def finish_exchange(staging: Path, target: Path) -> None:
     TargetExistsError, OSError
         Its place is not empty, or the disk fails: nothing was touched.
     """
-    move_new(staging / STAGED_NAME, target)
+    move_new(staged_at(staging, target), target)
     sync_folder(target.parent)
 
 

@@ -65,7 +65,7 @@ def convert(request: ConvertRequest, journal: Journal, cancelled: threading.Even
         (built / "stackwatch.json").write_text(json.dumps(manifest), encoding="utf-8")
         reach("verify.done")
         fact = PublishFact("publishing", request.target, built, run_id, content_digest)
-        _publish(fact, journal, replaces=bool(request.replaces_run_id))
+        _publish(fact, journal, replaces=bool(request.replaceable_run(request.target)))
     finally:
         _remove(staging)
         os.close(lock)

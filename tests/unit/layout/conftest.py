@@ -30,6 +30,7 @@ def plan_source(tmp_path_factory: pytest.TempPathFactory) -> PlanSource:
         whole = ConvertOptions(layout=LayoutOptions(**options), voxel_size=voxel_size)
         scratch = tmp_path_factory.mktemp("scratch")
         with open_acquisition(source, members, whole, scratch) as acquisition:
-            return plan_acquisition(acquisition)
+            (only,) = plan_acquisition(acquisition)
+            return only
 
     return plan

@@ -29,6 +29,7 @@ from stackwatch.model.flags import ConvertFlags
 from stackwatch.model.options import ConvertOptions
 from stackwatch.pipeline.convert import ConvertRequest, convert_acquisition
 from stackwatch.pipeline.journal import PublishFact, SilentJournal
+from stackwatch.pipeline.request import EarlierDataset
 from stackwatch.pipeline.verify import verify_dataset
 from stackwatch.stores import publish
 from stackwatch.testing.mags import stored_files
@@ -261,7 +262,7 @@ def test_a_slice_that_differs_is_named_with_the_majority(source: Path, place: Pa
 
 def damage_shard(place: Path, pattern: str, damage: Callable[[Path], object]) -> None:
     """Do something to the first staged shard that fits."""
-    damage(sorted(place.glob(f".stackwatch/*/dataset/{pattern}"))[0])
+    damage(sorted(place.glob(f".stackwatch/*/dataset/out/{pattern}"))[0])
 
 
 def flip(path: Path, at: int = 50) -> None:
@@ -386,7 +387,7 @@ def test_an_older_dataset_is_exchanged(
     interference.on_fact["publishing"] = lambda fact: standing.append(
         verify_dataset(fact.dataset_path)["run_id"]
     )
-    request = replace(request_of(source, place), replaces_run_id=older)
+    request = replace(request_of(source, place), earlier=(EarlierDataset(place / "out", older),))
     convert_acquisition(request, interference)
 
     assert [older] == standing
@@ -404,7 +405,7 @@ def test_only_the_dataset_of_that_run_is_replaced(source: Path, place: Path, sta
     if standing == "no manifest":
         (place / "out" / "stackwatch.json").unlink()
     before = stored_files(place)
-    request = replace(request_of(source, place), replaces_run_id="0123")
+    request = replace(request_of(source, place), earlier=(EarlierDataset(place / "out", "0123"),))
     expect_failure(request, TargetExistsError)
 
     assert before == stored_files(place)
@@ -422,7 +423,7 @@ def test_a_dataset_that_was_exchanged_meanwhile_is_not_replaced(
         make_folder(fact.dataset_path)
 
     interference.on_fact["publishing"] = exchange
-    request = replace(request_of(source, place), replaces_run_id=older)
+    request = replace(request_of(source, place), earlier=(EarlierDataset(place / "out", older),))
     with pytest.raises(TargetExistsError):
         convert_acquisition(request, interference)
 
@@ -431,7 +432,7 @@ def test_a_dataset_that_was_exchanged_meanwhile_is_not_replaced(
 
 def test_a_dataset_that_is_gone_is_made_anew(source: Path, place: Path) -> None:
     """Nothing stands where the older dataset should: the newer one is published."""
-    request = replace(request_of(source, place), replaces_run_id="0123")
+    request = replace(request_of(source, place), earlier=(EarlierDataset(place / "out", "0123"),))
     convert_acquisition(request, SilentJournal())
 
     assert "verified" == verify_dataset(place / "out")["status"]
@@ -449,12 +450,13 @@ def test_file_systems_without_flags_are_renamed_plainly(
             return -1
 
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: NoFlags())
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a").write_text(name)
-    publish.publish(tmp_path / "one", tmp_path / "out")
+    staged = [publish.staged_at(tmp_path / name, tmp_path / "out") for name in ("one", "two")]
+    for path, text in zip(staged, ("one", "two"), strict=True):
+        path.mkdir(parents=True)
+        (path / "a").write_text(text)
+    publish.publish(staged[0], tmp_path / "out")
     with pytest.raises(TargetExistsError):
-        publish.publish(tmp_path / "two", tmp_path / "out")
-    publish.publish(tmp_path / "two", tmp_path / "out", replace=True)
+        publish.publish(staged[1], tmp_path / "out")
+    publish.publish(staged[1], tmp_path / "out", replace=True)
 
-    assert {"out/a": b"two", "older/out/a": b"one"} == stored_files(tmp_path)
+    assert {"out/a": b"two", "two/older/out/a": b"one"} == stored_files(tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from stackwatch.daemon.staging import is_published, read_run_id, remove_orphans
 from stackwatch.errors import TargetExistsError, WriteError
 from stackwatch.stores import publish
-from stackwatch.stores.publish import OLDER_FOLDER, STAGED_NAME, STAGING_FOLDER, Staging
+from stackwatch.stores.publish import OLDER_FOLDER, STAGING_FOLDER, Staging, staged_at
 
 KILLED = """
 import errno, sys
@@ -25,8 +25,10 @@ publish._renameat2 = lambda one, other, flags: (
     errno.EINVAL if flags == 2 else rename(one, other, flags)
 )
 staging = publish.Staging(Path(sys.argv[1]) / "run", "7-1")
-Path(sys.argv[1], "new").rename(staging.path / "dataset")
-publish.publish(staging.path / "dataset", Path(sys.argv[1]) / "run", replace=True)
+staged = publish.staged_at(staging.path, Path(sys.argv[1]) / "run")
+staged.parent.mkdir()
+Path(sys.argv[1], "new").rename(staged)
+publish.publish(staged, Path(sys.argv[1]) / "run", replace=True)
 """
 
 
@@ -69,8 +71,8 @@ def killed_between(place: Path) -> Path:
 def test_two_renames_do_what_an_exchange_does(place: Path, no_exchange: None) -> None:
     """C17: the new dataset stands at its place, the old one goes with the staging directory."""
     staging = Staging(place / "run", "7-1")
-    make_dataset(staging.path / STAGED_NAME, "new")
-    publish.publish(staging.path / STAGED_NAME, place / "run", replace=True)
+    make_dataset(staged_at(staging.path, place / "run"), "new")
+    publish.publish(staged_at(staging.path, place / "run"), place / "run", replace=True)
     kept = read_run_id(staging.path / OLDER_FOLDER / "run")
     staging.remove()
 
@@ -119,17 +121,17 @@ def test_a_second_rename_that_fails_puts_the_old_one_back(
 ) -> None:
     """C17: the disk fails between the two: the old dataset stands where it stood."""
     staging = Staging(place / "run", "7-1")
-    make_dataset(staging.path / STAGED_NAME, "new")
+    make_dataset(staged_at(staging.path, place / "run"), "new")
     move = publish.move_new
 
     def fail(source: Path, target: Path) -> None:
-        if source.name == STAGED_NAME:
+        if source == staged_at(staging.path, target):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         move(source, target)
 
     monkeypatch.setattr(publish, "move_new", fail)
     with pytest.raises(WriteError):
-        publish.publish(staging.path / STAGED_NAME, place / "run", replace=True)
+        publish.publish(staged_at(staging.path, place / "run"), place / "run", replace=True)
     staging.remove()
 
     assert "old" == read_run_id(place / "run")
@@ -139,7 +141,7 @@ def test_a_second_rename_that_fails_puts_the_old_one_back(
 def test_the_staging_of_a_living_worker_is_not_finished_for_it(place: Path) -> None:
     """C17: as long as somebody holds the staging directory, the two renames are his."""
     staging = Staging(place / "run", "7-1")
-    make_dataset(staging.path / STAGED_NAME, "new")
+    make_dataset(staged_at(staging.path, place / "run"), "new")
     (staging.path / OLDER_FOLDER).mkdir()
     (place / "run").rename(staging.path / OLDER_FOLDER / "run")
 
