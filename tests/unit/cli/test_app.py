@@ -127,8 +127,8 @@ def test_help_names_every_command():
     text = run("--help").stdout
 
     for command in (
-        "run", "convert", "inspect", "verify", "status", "jobs", "config", "replay", "demo",
-        "version",
+        "run", "convert", "inspect", "verify", "status", "jobs", "config", "ledger", "replay",
+        "demo", "version",
     ):  # fmt: skip
         assert f"\n  {command} " in text
     assert "75 parked: a human is needed" in text
@@ -139,7 +139,8 @@ def test_help_names_every_command():
     [
         ["run"], ["convert"], ["inspect"], ["verify"], ["status"], ["demo"], ["jobs", "list"],
         ["jobs", "show"], ["jobs", "retry"], ["jobs", "explain"], ["config", "check"],
-        ["config", "reload"], ["config", "show"], ["replay"],
+        ["config", "reload"], ["config", "show"], ["ledger", "check"], ["ledger", "backup"],
+        ["ledger", "restore"], ["ledger", "rebuild"], ["replay"],
     ],
 )  # fmt: skip
 def test_help_shows_an_example(command: list[str]):

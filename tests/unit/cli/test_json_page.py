@@ -42,6 +42,18 @@ def section(heading: str) -> str:
         ("`jobs retry`", ["jobs", "retry", "2"]),
         ("`jobs accept`", ["jobs", "accept", "run_9"]),
         ("`jobs forget`", ["jobs", "forget", "run_2"]),
+        (
+            "`ledger check`, `ledger backup`, `ledger restore`, `ledger rebuild`",
+            ["ledger", "check"],
+        ),
+        (
+            "`ledger check`, `ledger backup`, `ledger restore`, `ledger rebuild`",
+            ["ledger", "backup"],
+        ),
+        (
+            "`ledger check`, `ledger backup`, `ledger restore`, `ledger rebuild`",
+            ["ledger", "rebuild"],
+        ),
         ("`config check`", ["config", "check"]),
         ("`config show`", ["config", "show"]),
     ],
