@@ -10,6 +10,7 @@ from stackwatch.errors import (
     ChangedDuringConversionError,
     StackwatchError,
     StillArrivingError,
+    UnexpectedError,
 )
 from stackwatch.ledger.records import Job
 from stackwatch.model.acquisition import show_path
@@ -76,6 +77,16 @@ def stopped() -> CancelledError:
     return CancelledError(
         "The daemon stops. The job stays in the queue; the next start takes it up.",
         hint="Start the daemon again.",
+    )
+
+
+def unexpected(error: Exception) -> UnexpectedError:
+    """Return the error for a job whose attempt could not begin because of a mistake of ours."""
+    return UnexpectedError(
+        f"{type(error).__name__}: {error}. This is a mistake in stackwatch; the job is tried "
+        "again. Please report it with the lines of the log around it.",
+        hint="Report it with the log.",
+        exception=type(error).__name__,
     )
 
 

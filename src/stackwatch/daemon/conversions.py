@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stackwatch.clock import Clock
-from stackwatch.daemon.attempts import Running, ensure_same_content, stopped
+from stackwatch.daemon.attempts import Running, ensure_same_content, stopped, unexpected
 from stackwatch.daemon.children import ChildExit
 from stackwatch.daemon.errands import Errands, Unanswered
 from stackwatch.daemon.guard import LedgerGuard
@@ -224,6 +224,9 @@ class Conversions:
         except StackwatchError as error:
             self._give_back(running, error)
             return
+        except Exception as error:
+            self._give_back(running, unexpected(error))  # the slot is not lost with it
+            raise
         running.worker = worker
         running.stall = StallWatch(worker.pid, self._clock.monotonic())
         self.guard.record(lambda: self._record_worker(running, worker))
@@ -379,6 +382,11 @@ class Conversions:
             logger(job_id=job.job_id).error(
                 Event.MISTAKE_CAUGHT, error_code=error.code, message=error.message
             )
+        except LedgerUnwritableError:
+            raise  # it is done again
+        except Exception:
+            del self._running[job.job_id]  # whoever looks for jobs of nobody finds it
+            raise
         del self._running[job.job_id]
         if isinstance(outcome.error, OutOfSpaceError) and "needed_bytes" in outcome.error.values:
             self._intake.rooms.pause(job.folder, pause_of(outcome.error))
