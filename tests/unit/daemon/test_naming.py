@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from stackwatch.daemon.naming import changed_after_publishing, ensure_unclaimed, plan_target
+from stackwatch.daemon.naming import (
+    changed_after_publishing,
+    count_published,
+    ensure_unclaimed,
+    plan_target,
+)
 from stackwatch.errors import Disposition, TargetExistsError
+from stackwatch.ledger.records import DatasetRecord
+from stackwatch.model.job import DatasetState, JobId
 from stackwatch.settings import FolderSettings, Settings
 
 
@@ -45,3 +52,23 @@ def test_a_change_that_asks_for_a_person_names_the_setting():
     error = changed_after_publishing(make_folder(on_change="park"), "run_1")
 
     assert 'on_change = "version"' in error.hint
+
+
+def test_only_what_was_published_under_the_name_is_counted():
+    """A sidecar may give an acquisition another name: then its numbers begin anew."""
+
+    def published(generation: int, name: str) -> DatasetRecord:
+        return DatasetRecord(
+            1, JobId(1), "em", "run", generation, DatasetState.SUPERSEDED, name, Path("/data", name),
+            Path("/x"), "r", "d", 0, 0, 0, None, None,
+        )  # fmt: skip
+
+    folder = make_folder()
+    older = [published(1, "run"), published(2, "cortex"), published(3, "cortex-r2")]
+    several = [published(1, "cortex_A"), published(1, "cortex_B"), published(2, "cortex-r2_A")]
+
+    assert (1, 2, 0) == tuple(
+        count_published(folder, name, older) for name in ("run", "cortex", "x")
+    )
+    assert 2 == count_published(folder, "cortex", several)
+    assert Path("/data/cortex-r3") == plan_target(folder, "cortex", 2)
