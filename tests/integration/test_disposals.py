@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def drop_stack(service: ServiceBench, name: str = "run") -> None:
     built.rename(service.drop / name)
 
 
-def await_events(service: ServiceBench, name: str, count: int = 1) -> list[dict]:
+def await_events(service: ServiceBench, name: str, count: int = 1) -> list[dict[str, Any]]:
     """Wait for lines of the log and return them."""
     service.wait_until(lambda: len(service.events(name)) >= count)
     return service.events(name)
@@ -58,7 +59,7 @@ def shown(service: ServiceBench, *arguments: str) -> str:
 
 
 def test_an_archived_acquisition_is_nobodys_change(service):
-    """C16: verified and unchanged it moves to the archive; no alarm, no generation, told by show."""
+    """C16: verified and unchanged it moves to the archive; no alarm, no new generation."""
     configure(service, ARCHIVE + FOR_REAL)
     service.start()
     drop_stack(service)
@@ -94,7 +95,7 @@ def test_a_dry_run_tells_once_and_a_damaged_dataset_keeps_its_source(service):
     assert all("on_success_dry_run = false" in line["reason"] for line in lines)
     assert 0 == service.stop()
     service.start()
-    service.wait_until(lambda: service.status()["is_up"])
+    service.wait_until(lambda: service.ask("status")["is_up"])
     assert 2 == len(service.events("source.kept"))
     files = [path for path in (service.target / "run").rglob("*") if path.is_file()]
     shard = next(path for path in files if path.suffix != ".json")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ def service(tmp_path: Path) -> Iterator[ServiceBench]:
     made.close()
 
 
-def run(service: ServiceBench, *arguments: str, code: int = 0) -> dict:
+def run(service: ServiceBench, *arguments: str, code: int = 0) -> dict[str, Any]:
     """Run a command and return its document."""
     result = CliRunner().invoke(app, [*arguments, "--config", str(service.config), "--json"])
     assert code == result.exit_code, result.output
-    document: dict = json.loads(result.stdout)
+    document: dict[str, Any] = json.loads(result.stdout)
     return document
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,10 @@ def both(tmp_path: Path) -> Iterator[tuple[ServiceBench, ServiceBench]]:
         service.close()
 
 
-def folder_of(service: ServiceBench) -> dict:
+def folder_of(service: ServiceBench) -> dict[str, Any]:
     """Return what a daemon tells of its folder."""
-    return service.status()["folders"][0]
+    folder: dict[str, Any] = service.ask("status")["folders"][0]
+    return folder
 
 
 def test_the_second_daemon_converts_nothing_until_the_first_is_killed(both):
@@ -72,7 +74,7 @@ def test_other_folders_go_on(both, tmp_path):
     two.wait_until(lambda: (tmp_path / "target2" / "run").is_dir())
 
     def states() -> dict[str, str]:
-        return {folder["name"]: folder["state"] for folder in two.status()["folders"]}
+        return {folder["name"]: folder["state"] for folder in two.ask("status")["folders"]}
 
     two.wait_until(lambda: states()["em"] == "unavailable")
     assert "healthy" == states()["own"]

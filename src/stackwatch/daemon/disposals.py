@@ -65,6 +65,7 @@ class Running:
     datasets: tuple[DatasetRecord, ...] = ()
     verified: tuple[str, ...] = ()
     last_word: dict[str, Any] = field(default_factory=dict)
+    told: str = ""
 
 
 class Disposals:
@@ -203,6 +204,7 @@ class Disposals:
         except OSError:
             return None  # short of memory or processes; tried again
         running = self._running[folder.name] = Running(disposal, folder, child, is_begun)
+        running.told = str((disposal.remark or {}).get("message", ""))
         child.send(order)
         return running
 
@@ -303,21 +305,20 @@ class Disposals:
     def _record_error(self, running: Running, error: StackwatchError, *, is_taken: bool) -> None:
         disposal = running.disposal
         told = {"error_code": error.code, "message": error.message, "hint": error.hint}
-        is_news = (disposal.remark or {}).get("message") != error.message
-        is_soon = error.disposition == "wait"
-        until_us = self._now_us() + (SOON_US if is_soon else RETRY_US)
-        if not is_passing(error):
-            self._ledger.disposals.refuse(disposal.disposal_id, error)
-            _log(disposal).error(Event.SOURCE_KEPT, **told)
+        log, is_news = _log(disposal), running.told != error.message
+        until_us = self._now_us() + (SOON_US if error.disposition == "wait" else RETRY_US)
+        if is_taken:  # nothing can be put back: it is finished as soon as that is possible
+            self._ledger.disposals.interrupt(disposal.disposal_id, error, until_us)
+        elif is_passing(error):
+            self._ledger.disposals.postpone(disposal.disposal_id, error, until_us)
         else:
-            if is_taken:
-                self._ledger.disposals.interrupt(disposal.disposal_id, error, until_us)
-            else:
-                self._ledger.disposals.postpone(disposal.disposal_id, error, until_us)
-            if is_news:
-                _log(disposal).warning(Event.SOURCE_KEPT, **told)
-        if running.is_begun and not is_taken:
-            self._lift(disposal)
+            self._ledger.disposals.refuse(disposal.disposal_id, error)
+        if is_news and is_passing(error):
+            log.warning(Event.SOURCE_KEPT, **told)
+        elif is_news:
+            log.error(Event.SOURCE_KEPT, **told)
+        if running.is_begun:
+            self._lift(disposal)  # what is taken is hidden already; a namesake must be seen
 
     def _lift(self, disposal: DisposalRecord) -> None:
         """Let the river see the place again, from a scan on that begins now."""
@@ -329,7 +330,7 @@ class Disposals:
     def _request(
         self, disposal: DisposalRecord, folder: WatchedFolder, sighting: Sighting | None
     ) -> dict[str, Any]:
-        settings = folder.settings
+        settings, known = folder.settings, disposal.archive_path
         request = DisposeRequest(
             folder=settings.path,
             key=disposal.key,
@@ -342,8 +343,8 @@ class Disposals:
             token=self._token(disposal),
             book=self._book(disposal),
             scan=scan_options(settings),
-            archive_to=settings.archive_to,
-            archive_path=disposal.archive_path,
+            archive_to=settings.archive_to or (known.parent if known is not None else None),
+            archive_path=known,
         )
         dumped: dict[str, Any] = dump_record(request)
         return dumped

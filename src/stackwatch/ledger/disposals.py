@@ -215,9 +215,10 @@ class DisposalVerbs:
             self._book.rows("disposal_archive", disposal_id=disposal_id, path=archive)
             self._move(found, DisposalState.DONE)
             self._book.rows("disposal_finished", disposal_id=disposal_id, now_us=now_us)
-            self._book.rows(
-                "acquisition_vanished", acquisition_id=found.acquisition_id, now_us=now_us
-            )
+            if found.is_newest:  # else something newer of the same name lies there
+                self._book.rows(
+                    "acquisition_vanished", acquisition_id=found.acquisition_id, now_us=now_us
+                )
             self._book.note(
                 "source.archived" if path is not None else "source.deleted",
                 acquisition_id=found.acquisition_id,

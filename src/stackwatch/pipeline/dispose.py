@@ -92,8 +92,19 @@ class DisposeRequest:
 
     @property
     def archive(self) -> Path:
-        """Where archived acquisitions go."""
-        assert self.archive_to is not None
+        """Where archived acquisitions go.
+
+        Raises
+        ------
+        DisposalError
+            The settings do not say so any more.
+        """
+        if self.archive_to is None:
+            raise DisposalError(
+                f"“{show_path(self.name)}” was to be archived, but `archive_to` is not set any "
+                "more. What was taken stays hidden in the drop folder. Set it again.",
+                hint="Set `archive_to` again.",
+            )
         return self.archive_to
 
     @property

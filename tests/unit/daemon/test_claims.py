@@ -100,6 +100,11 @@ def holder(target, clock, told) -> Iterator[ClaimHolder]:
     made._file.close()
 
 
+def state_of(holder: ClaimHolder) -> ClaimState:
+    """Return what it came to: it changes with each step."""
+    return holder.standing.state
+
+
 def write_claim(target: Path, claim: Claim) -> Path:
     """Leave a claim as another daemon does."""
     (target / ".stackwatch").mkdir(exist_ok=True)
@@ -119,7 +124,7 @@ def test_a_free_target_is_claimed_and_the_count_grows(holder, target, told):
     first = read_claim(target)
     holder.step()
 
-    assert ClaimState.HELD is holder.standing.state
+    assert ClaimState.HELD is state_of(holder)
     assert (replace(OURS, beat=1), 2) == (first, read_claim(target).beat)
     assert 1 == len(told)
 
@@ -133,7 +138,7 @@ def test_a_living_daemon_on_another_machine_is_watched_and_left_alone(holder, ta
         holder.step()
         clock.seconds += 200
 
-        assert ClaimState.REFUSED is holder.standing.state
+        assert ClaimState.REFUSED is state_of(holder)
         assert "pid 22 on host mic2, state_dir “/state2”" in holder.standing.reason
         assert "target of its own" in holder.standing.reason
     assert beat == read_claim(target).beat
@@ -145,13 +150,13 @@ def test_a_dead_daemon_on_another_machine_is_taken_over_with_a_warning(holder, t
     holder.step()
     clock.seconds += 299
     holder.step()
-    assert ClaimState.REFUSED is holder.standing.state
+    assert ClaimState.REFUSED is state_of(holder)
     clock.seconds += 1
 
     with structlog.testing.capture_logs() as lines:
         holder.step()
 
-    assert ClaimState.HELD is holder.standing.state
+    assert ClaimState.HELD is state_of(holder)
     assert ["claim.taken"] == [line["event"] for line in lines]
     assert "ours" == read_claim(target).ledger_id
 
@@ -164,12 +169,12 @@ def test_a_lock_that_is_held_is_respected_until_it_is_free(holder, target, clock
     for _ in range(3):
         holder.step()
         clock.seconds += 1000
-        assert ClaimState.REFUSED is holder.standing.state
+        assert ClaimState.REFUSED is state_of(holder)
     os.close(descriptor)
 
     holder.step()
 
-    assert ClaimState.HELD is holder.standing.state
+    assert ClaimState.HELD is state_of(holder)
 
 
 def test_without_locks_the_count_decides(holder, target, clock, monkeypatch):
@@ -178,15 +183,15 @@ def test_without_locks_the_count_decides(holder, target, clock, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(claim_file.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     write_claim(target, replace(OTHER, boot_id="boot1"))
     holder.step()
-    assert ClaimState.REFUSED is holder.standing.state
+    assert ClaimState.REFUSED is state_of(holder)
     clock.seconds += 300
 
     holder.step()
 
-    assert ClaimState.HELD is holder.standing.state
+    assert ClaimState.HELD is state_of(holder)
 
 
 def test_half_a_claim_is_watched(holder, target, clock, monkeypatch):
@@ -196,7 +201,7 @@ def test_half_a_claim_is_watched(holder, target, clock, monkeypatch):
 
     holder.step()
 
-    assert ClaimState.REFUSED is holder.standing.state
+    assert ClaimState.REFUSED is state_of(holder)
 
 
 def test_who_slept_too_long_notices_that_the_claim_is_gone(holder, target):
@@ -207,7 +212,7 @@ def test_who_slept_too_long_notices_that_the_claim_is_gone(holder, target):
 
     holder.step()
 
-    assert ClaimState.REFUSED is holder.standing.state
+    assert ClaimState.REFUSED is state_of(holder)
     assert OTHER == read_claim(target)
 
 
@@ -218,10 +223,10 @@ def test_a_full_disk_does_not_lose_a_claim(holder, target, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(claim_file.os, "pwrite", fail)
+    monkeypatch.setattr(os, "pwrite", fail)
     holder.step()
 
-    assert ClaimState.HELD is holder.standing.state
+    assert ClaimState.HELD is state_of(holder)
 
 
 def test_a_target_that_is_not_there_bars_nothing(clock, tmp_path, told):
@@ -230,7 +235,7 @@ def test_a_target_that_is_not_there_bars_nothing(clock, tmp_path, told):
 
     holder.step()
 
-    assert ClaimState.FAILED is holder.standing.state
+    assert ClaimState.FAILED is state_of(holder)
     assert not (tmp_path / "away").exists()
 
 
@@ -313,5 +318,5 @@ def test_a_claim_of_another_account_is_respected(holder, target, monkeypatch):
     monkeypatch.setattr(claim_file.ClaimFile, "open", refuse)
     holder.step()
 
-    assert ClaimState.REFUSED is holder.standing.state
+    assert ClaimState.REFUSED is state_of(holder)
     assert "pid 22" in holder.standing.reason

@@ -1,7 +1,9 @@
 """I4: a source is only touched when a verified result of exactly this content is committed."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,7 +108,7 @@ def test_all_in_order_may_be_touched():
     ensure_disposable(DUE, FOLDER, [DATASET], ["r1"], SEEN, NOW_US)
 
 
-BREAKS = {
+BREAKS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "not newest": lambda case: case | {"disposal": replace(case["disposal"], is_newest=False)},
     "gone": lambda case: case | {"disposal": replace(case["disposal"], is_gone=True)},
     "too early": lambda case: case | {"now_us": NOW_US - 1},
@@ -147,7 +149,7 @@ BREAKS = {
 @given(st.lists(st.sampled_from(sorted(BREAKS)), min_size=1, unique=True))
 def test_whatever_is_out_of_order_keeps_the_source(broken):
     """I4: any one of the conditions missing, alone or with others, and nothing may be touched."""
-    case = {
+    case: dict[str, Any] = {
         "disposal": DUE, "folder": FOLDER, "datasets": [DATASET], "verified": ["r1"],
         "sighting": SEEN, "now_us": NOW_US,
     }  # fmt: skip

@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from stackwatch.errors import DisposalError, StackwatchError, StillArrivingError, VerificationError
+from stackwatch.errors import (
+    DisposalError,
+    OutOfSpaceError,
+    StackwatchError,
+    StillArrivingError,
+    TargetNotWritableError,
+    VerificationError,
+)
 from stackwatch.model.disposal import DisposalAction
 from stackwatch.model.facts import Sighting
 from stackwatch.pipeline import archiving, dispose, pieces, taking
 from stackwatch.pipeline.dispose import DisposeRequest, SourceDisposal
+from stackwatch.stores import publish
 from stackwatch.watch.scan import FolderScan, ScanOptions, scan_folder
 
 MEMORY = Path("/dev/shm")
@@ -97,6 +105,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             pytest.skip("/dev/shm is no file system of its own here")
         archive = Path(tempfile.mkdtemp(dir=MEMORY))
     archive.mkdir(exist_ok=True)
+    made = Place(tmp_path, tmp_path / "drop", archive)
+    fill(made.drop / "run", FILES)
+    yield made
+    shutil.rmtree(archive)
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Place]:
+    """Return a drop folder, and an archive on another file system."""
+    if not MEMORY.is_dir() or MEMORY.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is no file system of its own here")
+    archive = Path(tempfile.mkdtemp(dir=MEMORY))
     made = Place(tmp_path, tmp_path / "drop", archive)
     fill(made.drop / "run", FILES)
     yield made
@@ -216,7 +236,7 @@ def test_what_is_not_what_was_published_is_kept(place, action, change):
 def test_what_changes_at_the_last_moment_is_put_back(place, action, monkeypatch):
     """C16: a file that arrives between the last look and the rename stays, and all others too."""
     request = place.request(action)
-    rename = taking.move_new
+    rename = publish.move_new
 
     def arrive_then_rename(source: Path, target: Path) -> None:
         if source == place.drop / "run" and not (source / "9.tif").exists():
@@ -239,7 +259,7 @@ def test_a_folder_that_may_not_be_changed_is_refused_before_anything_is_touched(
     request = here.request(DisposalAction.DELETE)
     allowed = os.access
     monkeypatch.setattr(
-        taking.os, "access", lambda path, mode: "deep" not in str(path) and allowed(path, mode)
+        os, "access", lambda path, mode: "deep" not in str(path) and allowed(path, mode)
     )
     before = content(here.drop)
     disposal, _ = here.start(request)
@@ -291,19 +311,17 @@ def test_a_failing_step_leaves_the_source_whole(place, module, name, monkeypatch
     assert [] == list(place.drop.iterdir())
 
 
-def test_a_damaged_copy_is_no_copy(place, monkeypatch):
+def test_a_damaged_copy_is_no_copy(far, monkeypatch):
     """C17: a copy that reads back otherwise is thrown away, and the source stays."""
-    if place.archive.parent == place.root:
-        pytest.skip("a rename copies nothing")
     write = archiving._write
     monkeypatch.setattr(archiving, "_write", lambda number, block: write(number, bytes(len(block))))
-    before = content(place.drop)
-    disposal, _ = place.start(place.request(DisposalAction.ARCHIVE))
+    before = content(far.drop)
+    disposal, _ = far.start(far.request(DisposalAction.ARCHIVE))
 
     with pytest.raises(VerificationError):
         disposal.run()
 
-    assert (before, []) == (content(place.drop), list(place.archive.iterdir()))
+    assert (before, []) == (content(far.drop), list(far.archive.iterdir()))
 
 
 class Killed(BaseException):
@@ -433,3 +451,39 @@ def test_a_pipe_is_not_copied(place):
 
     assert (place.drop / "run" / "pipe").is_fifo()
     assert [] == list(place.archive.iterdir())
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_archive_that_cannot_be_written_to_keeps_the_source(here, is_there, monkeypatch):
+    """C18: not there, or read-only: nothing is made in its place, and it is tried again later."""
+    request = here.request(DisposalAction.ARCHIVE)
+    if is_there:
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(taking, "move_new", refuse)
+    else:
+        here.archive.rmdir()
+    before = content(here.drop)
+    disposal, announced = here.start(request)
+
+    with pytest.raises(TargetNotWritableError) as caught:
+        disposal.run()
+
+    assert caught.value.disposition == "retry"
+    assert (before, []) == (content(here.drop), announced)
+    assert here.archive.exists() is is_there
+
+
+def test_a_full_archive_keeps_the_source(far, monkeypatch):
+    """C17: where the room is too small nothing is copied; it waits for room."""
+    facts = os.statvfs(far.archive)
+    full = os.statvfs_result((*facts[:3], 0, 0, *facts[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _path: full)
+    before = content(far.drop)
+
+    with pytest.raises(OutOfSpaceError):
+        far.start(far.request(DisposalAction.ARCHIVE))[0].run()
+
+    assert (before, []) == (content(far.drop), list(far.archive.iterdir()))
