@@ -59,8 +59,8 @@ def test_only_what_was_published_under_the_name_is_counted():
 
     def published(generation: int, name: str) -> DatasetRecord:
         return DatasetRecord(
-            1, JobId(1), "em", "run", generation, DatasetState.SUPERSEDED, name, Path("/data", name),
-            Path("/x"), "r", "d", 0, 0, 0, None, None,
+            1, JobId(1), "em", "run", generation, DatasetState.SUPERSEDED, name,
+            Path("/data", name), Path("/x"), "r", "d", 0, 0, 0, None, None,
         )  # fmt: skip
 
     folder = make_folder()
