@@ -68,6 +68,7 @@ KEYS = ("aaa", "bbb")
 NAMES = ("1.tif", "2.tif")
 MARKER = "run.done"
 STATES = AcquisitionState
+EXAMPLES = settings().max_examples
 REST_ROUNDS = 60
 """So many scans and claims must do to bring everything to an end, with the longest waits."""
 
@@ -566,7 +567,7 @@ def test_no_history_breaks_an_invariant() -> None:
     run_state_machine_as_test(
         WatchMachine,
         settings=settings(
-            max_examples=max(30, settings.default.max_examples // 2),
+            max_examples=max(30, EXAMPLES // 2),
             stateful_step_count=30,
             suppress_health_check=[HealthCheck.too_slow],
         ),
@@ -626,7 +627,7 @@ def act(world: World, number: int, what: str, key: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("marker", ["", "*.done"])
-@settings(max_examples=max(15, settings.default.max_examples // 4))
+@settings(max_examples=max(15, EXAMPLES // 4))
 @given(
     acts=st.lists(ACTS, max_size=12),
     hinted=st.lists(st.booleans(), min_size=1, max_size=5),

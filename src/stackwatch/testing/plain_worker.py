@@ -5,12 +5,13 @@ There two datasets cannot change places at once, and a replacement takes two ren
 
 import errno
 import sys
+from pathlib import Path
 
 from stackwatch.daemon.worker_main import main
 from stackwatch.stores import publish
 
 
-def _no_flags(*_: object) -> int:
+def _no_flags(_source: Path, _target: Path, _flags: int) -> int:
     return errno.EINVAL
 
 
