@@ -26,7 +26,8 @@ def convert(
     source : str or Path
         A folder, a single file, or a zip archive.
     target : str or Path
-        The dataset's own directory; it must not exist yet.
+        The dataset's own directory; it must not exist yet. Of a file with several images each
+        becomes a dataset `<target>_<name>`, unless `scene` names one.
     journal : Journal or None
         Hears of progress (`stackwatch.pipeline.journal.Journal`).
     cancelled : threading.Event or None
@@ -35,7 +36,7 @@ def convert(
         The options of `stackwatch convert`, by the same names, all optional: `voxel_size_nm`,
         `name`, `layer_name`, `category`, `format`, `interpolation`, `max_mag`, `codec`,
         `downsample`, `chunk`, `shard`, `threads`, `memory_gib`, `verify`, `layout`,
-        `missing_slices`, `alpha`, `cast`, `ignore`. See `stackwatch.ConvertFlags`.
+        `scene`, `missing_slices`, `alpha`, `cast`, `ignore`. See `stackwatch.ConvertFlags`.
 
     Returns
     -------

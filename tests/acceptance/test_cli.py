@@ -103,7 +103,7 @@ def test_inspect_document(stack: Path):
 
     assert {
         "schema", "status", "layout", "evidence", "layers", "voxel_size_nm", "voxel_size_source",
-        "bytes_to_read", "voxels_to_write", "warnings",
+        "bytes_to_read", "voxels_to_write", "scenes", "warnings",
     } == set(document)  # fmt: skip
     assert document["status"] == "ready"
     assert LAYER_KEYS | {"source"} == set(document["layers"][0])

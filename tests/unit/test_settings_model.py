@@ -30,6 +30,7 @@ def test_every_conversion_setting_reaches_the_options():
     options = folder(
         voxel_size_nm=[11, 12, 25], voxel_size_from="settings", layout="sequence", alpha="drop",
         missing_slices="black", layer_name="em", category="segmentation", cast="float32",
+        scenes="2",
         ignore=["previews/*"], layer=[{"match": "m*", "name": "cells", "category": "color"}],
         zip_max_ratio=3, zip_max_gib=4, max_gib=5, chunk_vx=64, shard_vx=[128, 256, 64],
         codec="gzip", interpolation="mean", max_mag=8, downsample=False, verify="full",
@@ -39,9 +40,9 @@ def test_every_conversion_setting_reaches_the_options():
     assert options.voxel_size.prefer == "settings"
     assert not options.voxel_size.is_flag
     layout = options.layout
-    assert ("sequence", "black", "em", "drop", "float32", ("previews/*",), 3, 4, 5) == (
-        layout.layout, layout.missing_slices, layout.layer_name, layout.alpha, layout.cast,
-        layout.ignore, layout.zip_max_ratio, layout.zip_max_gib, layout.max_gib,
+    assert ("sequence", "2", "black", "em", "drop", "float32", ("previews/*",), 3, 4, 5) == (
+        layout.layout, layout.scenes, layout.missing_slices, layout.layer_name, layout.alpha,
+        layout.cast, layout.ignore, layout.zip_max_ratio, layout.zip_max_gib, layout.max_gib,
     )  # fmt: skip
     assert layout.category is Category.SEGMENTATION
     assert (LayerRule("m*", "cells", Category.COLOR),) == layout.layer_rules

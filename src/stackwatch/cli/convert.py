@@ -23,6 +23,7 @@ from stackwatch.cli.options import (
     MemoryOption,
     MissingSlicesOption,
     NameOption,
+    SceneOption,
     ShardOption,
     SourceArgument,
     TargetArgument,
@@ -61,6 +62,7 @@ def convert(
     layer_name: LayerNameOption = None,
     category: CategoryOption = None,
     layout: LayoutOption = "auto",
+    scene: SceneOption = None,
     missing_slices: MissingSlicesOption = "park",
     alpha: AlphaOption = "park",
     cast: CastOption = None,
@@ -80,7 +82,8 @@ def convert(
     """Convert one acquisition into a WEBKNOSSOS dataset.
 
     Reads SOURCE in one pass, writes all mags, verifies them against the source, and only then
-    makes TARGET appear. An existing TARGET is never overwritten.
+    makes TARGET appear. An existing TARGET is never overwritten. Of a file with several images
+    each becomes a dataset of its own, TARGET_NAME, unless `--scene` names one.
     """
     from stackwatch.model.flags import ConvertFlags
 
@@ -89,7 +92,7 @@ def convert(
         category=category, format=store_format, interpolation=interpolation, max_mag=max_mag,
         codec=codec, downsample=downsample, chunk=chunk, shard=parse_shard(shard),
         threads=threads, memory_gib=memory_gib, verify=verify, layout=layout,
-        missing_slices=missing_slices, alpha=alpha, cast=cast, ignore=ignore,
+        scene=scene, missing_slices=missing_slices, alpha=alpha, cast=cast, ignore=ignore,
     ))  # fmt: skip
     result = _run(source, target, flags, as_json=as_json)
     if as_json:

@@ -19,6 +19,7 @@ from stackwatch.cli.options import (
     LayoutOption,
     MaxMagOption,
     MissingSlicesOption,
+    SceneOption,
     VoxelSizeOption,
     given,
     parse_voxel_size,
@@ -44,6 +45,7 @@ def inspect(
     layer_name: LayerNameOption = None,
     category: CategoryOption = None,
     layout: LayoutOption = "auto",
+    scene: SceneOption = None,
     missing_slices: MissingSlicesOption = "park",
     alpha: AlphaOption = "park",
     cast: CastOption = None,
@@ -63,8 +65,8 @@ def inspect(
 
     options = ConvertFlags(**given(
         voxel_size_nm=parse_voxel_size(voxel_size_nm), layer_name=layer_name, category=category,
-        layout=layout, missing_slices=missing_slices, alpha=alpha, cast=cast, ignore=ignore,
-        max_mag=max_mag, downsample=downsample,
+        layout=layout, scene=scene, missing_slices=missing_slices, alpha=alpha, cast=cast,
+        ignore=ignore, max_mag=max_mag, downsample=downsample,
     )).options()  # fmt: skip
     refuse_absent(path)
     found = inspect_acquisition(path.absolute(), options)
@@ -85,17 +87,25 @@ def describe_facts(record: Mapping[str, Any]) -> list[str]:
     if record.get("layout"):
         lines.append(f"layout      {record['layout']}")
     lines += [f"evidence    {sentence}" for sentence in record.get("evidence") or ()]
-    lines += [_describe_layer(layer) for layer in record.get("layers") or ()]
-    size, origin = record.get("voxel_size_nm"), record.get("voxel_size_source")
-    if size:
-        shown = " × ".join("?" if edge is None else f"{edge:g}" for edge in size)
-        lines.append(f"voxel size  {shown} nm ({', '.join(dict.fromkeys(origin or ()))})")
+    for dataset in record.get("scenes") or [record]:
+        if dataset.get("scene"):
+            lines.append(f"image       {dataset['scene']}: a dataset of its own")
+        lines += _describe_dataset(dataset)
     if record.get("bytes_to_read"):
         lines.append(
             f"would read  {record['bytes_to_read'] / 1e6:,.1f} MB and write "
             f"{record.get('voxels_to_write') or 0:,} voxels"
         )
     lines += [f"warning     {sentence}" for sentence in record.get("warnings") or ()]
+    return lines
+
+
+def _describe_dataset(record: Mapping[str, Any]) -> list[str]:
+    lines = [_describe_layer(layer) for layer in record.get("layers") or ()]
+    size, origin = record.get("voxel_size_nm"), record.get("voxel_size_source")
+    if size:
+        shown = " × ".join("?" if edge is None else f"{edge:g}" for edge in size)
+        lines.append(f"voxel size  {shown} nm ({', '.join(dict.fromkeys(origin or ()))})")
     return lines
 
 

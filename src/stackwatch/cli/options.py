@@ -59,6 +59,14 @@ LayoutOption = Annotated[
         "z-parts, layer-per-file, layer-folders.",
     ),
 ]
+SceneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Of a file with several images convert this one only: its name, or its number from "
+        "1. [default: all, a dataset each]",
+    ),
+]
 MissingSlicesOption = Annotated[
     Literal["park", "black"],
     typer.Option(help="Refuse a stack with gaps in its numbering, or fill them with black."),
@@ -101,8 +109,17 @@ InterpolationOption = Annotated[
 ]
 CodecOption = Annotated[
     Literal[
-        "auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip",
-        "lz4", "lz4hc", "lz4hc-9",
+        "auto",
+        "none",
+        "zstd",
+        "zstd-1",
+        "zstd-3",
+        "zstd-5",
+        "blosc",
+        "gzip",
+        "lz4",
+        "lz4hc",
+        "lz4hc-9",
     ],
     typer.Option(help="Compression; `auto` chooses by voxel type. WKW takes the lz4 kinds."),
 ]

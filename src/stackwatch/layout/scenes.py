@@ -11,15 +11,13 @@ from stackwatch.errors import AmbiguousLayoutError, StackwatchError, UnknownLayo
 from stackwatch.layout.plan import plan_dataset
 from stackwatch.model.acquisition import Listing, show_path
 from stackwatch.model.image import ImageInfo
-from stackwatch.model.options import LayoutOptions, VoxelSizeOptions
+from stackwatch.model.options import EVERY_SCENE, LayoutOptions, VoxelSizeOptions
 from stackwatch.model.plan import DatasetPlan
 
 SceneProbe = Callable[[str, int], ImageInfo]
 """From a path and the index of an image in that file to what the headers tell; may raise."""
 
 ScenePalette = Callable[[str, int], NDArray[Any] | None]
-
-EVERY_SCENE: Final = "datasets"
 
 _LONGEST_NAME: Final = 80
 """Characters of a scene in a dataset's name; every disk has to take the two together."""

@@ -11,6 +11,7 @@ from stackwatch.errors import UsageError
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
+    EVERY_SCENE,
     Codec,
     ConvertOptions,
     Interpolation,
@@ -55,6 +56,7 @@ class FlagKeywords(TypedDict, total=False):
     memory_gib: float | None
     verify: VerifyMode
     layout: str
+    scene: str | None
     missing_slices: Literal["park", "black"]
     alpha: Literal["park", "drop"]
     cast: str | None
@@ -92,6 +94,9 @@ class ConvertFlags:
     verify : "sample" | "full" | "off"
     layout : str
         Name of the layout to use without asking the other rules.
+    scene : str
+        Name, or number from 1, of the only image to convert in a file that holds several; by
+        default each becomes a dataset.
     missing_slices : "park" | "black"
     alpha : "park" | "drop"
     cast : str
@@ -115,6 +120,7 @@ class ConvertFlags:
     memory_gib: float | None = None
     verify: str = "sample"
     layout: str = "auto"
+    scene: str | None = None
     missing_slices: str = "park"
     alpha: str = "park"
     cast: str | None = None
@@ -167,6 +173,7 @@ class ConvertFlags:
             category=Category(self.category) if self.category is not None else None,
             ignore=tuple(self.ignore),
             alpha=_choice(self.alpha),
+            scenes=self.scene if self.scene is not None else EVERY_SCENE,
             cast=self.cast,
         )
 

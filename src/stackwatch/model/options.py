@@ -14,6 +14,8 @@ Codec = Literal[
 """What chunks are compressed with; the last three are for WKW, which knows nothing else."""
 ZARR3_CODECS: Final = ("auto", "none", "zstd", "zstd-1", "zstd-3", "zstd-5", "blosc", "gzip")
 WKW_CODECS: Final = ("auto", "none", "lz4", "lz4hc", "lz4hc-9")
+EVERY_SCENE: Final = "datasets"
+"""The `scenes` setting that makes a dataset of each image of a file."""
 VerifyMode = Literal["sample", "full", "off"]
 StoreFormat = Literal["zarr3", "wkw"]
 
@@ -68,7 +70,7 @@ class LayoutOptions:
     marker: str = ""
     alpha: Literal["park", "drop"] = "park"
     cast: str | None = None
-    scenes: str = "datasets"
+    scenes: str = EVERY_SCENE
     zip_max_ratio: float = 200.0
     zip_max_gib: float = 1024.0
     max_gib: float = 262144.0

@@ -15,6 +15,7 @@ from stackwatch.engine.machine import default_memory_gib, usable_cpus
 from stackwatch.model.acquisition import fit_dataset_name
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
+    EVERY_SCENE,
     Codec,
     ConvertOptions,
     Interpolation,
@@ -206,6 +207,7 @@ class FolderSettings(_Section):
     retention_h: Annotated[Number, Field(ge=0)] = 168.0
     on_change: Literal["version", "replace", "park"] = "version"
     layout: Annotated[str, AfterValidator(_layout_name)] = "auto"
+    scenes: Annotated[str, Field(min_length=1)] = EVERY_SCENE
     missing_slices: Literal["park", "black"] = "park"
     layer_name: Annotated[str, Field(min_length=1)] | None = None
     category: Category | None = None
@@ -229,6 +231,15 @@ class FolderSettings(_Section):
     def _archive_has_a_place(self) -> Self:
         if self.on_success == "archive" and self.archive_to is None:
             raise _refuse('archive_to must be set where on_success = "archive"')
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_unconverted_is_deleted(self) -> Self:
+        if self.on_success == "delete" and self.scenes != EVERY_SCENE:
+            raise _refuse(
+                'on_success = "delete" would delete the images that scenes leaves out; '
+                f'set scenes = "{EVERY_SCENE}", or on_success = "archive"'
+            )
         return self
 
     @model_validator(mode="after")
@@ -308,6 +319,7 @@ class FolderSettings(_Section):
     def _layout_options(self) -> LayoutOptions:
         return LayoutOptions(
             layout=self.layout,
+            scenes=self.scenes,
             missing_slices=self.missing_slices,
             layer_name=self.layer_name,
             category=self.category,

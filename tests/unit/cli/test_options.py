@@ -63,16 +63,16 @@ def test_every_flag_reaches_the_options():
         voxel_size_nm=(11, None, 25), name="n", layer_name="l", category="segmentation",
         interpolation="mode", max_mag=8, codec="gzip", chunk=64, shard=(64, 128, 256), threads=3,
         memory_gib=1.5, verify="off", layout="single", missing_slices="black", alpha="drop",
-        cast="uint8", ignore=["a"],
+        cast="uint8", ignore=["a"], scene="B",
     ).options()  # fmt: skip
 
     assert PartialVoxelSize(11, None, 25) == options.voxel_size.voxel_size_nm
     assert options.voxel_size.is_flag
     assert options.dataset_name == "n"
     layout = options.layout
-    assert ("l", Category.SEGMENTATION, "single", "black", "drop", "uint8", ("a",)) == (
+    assert ("l", Category.SEGMENTATION, "single", "black", "drop", "uint8", ("a",), "B") == (
         layout.layer_name, layout.category, layout.layout, layout.missing_slices, layout.alpha,
-        layout.cast, layout.ignore,
+        layout.cast, layout.ignore, layout.scenes,
     )  # fmt: skip
     assert ("mode", 8, True) == (
         options.mags.interpolation,
