@@ -25,7 +25,12 @@ from stackwatch.daemon.folders import WatchedFolder, scan_options
 from stackwatch.daemon.guard import LedgerGuard
 from stackwatch.daemon.watching import Looked, Watching
 from stackwatch.daemon.wire import dump_record
-from stackwatch.errors import LedgerUnwritableError, StackwatchError, WorkerKilledError
+from stackwatch.errors import (
+    LedgerUnwritableError,
+    StackwatchError,
+    VerificationError,
+    WorkerKilledError,
+)
 from stackwatch.ledger.disposals import DisposalRecord
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.ledger.records import DatasetRecord
@@ -306,7 +311,7 @@ class Disposals:
         disposal = running.disposal
         told = {"error_code": error.code, "message": error.message, "hint": error.hint}
         log, is_news = _log(disposal), running.told != error.message
-        until_us = self._now_us() + (SOON_US if error.disposition == "wait" else RETRY_US)
+        until_us = self._now_us() + _delay_us(error)
         if is_taken:  # nothing can be put back: it is finished as soon as that is possible
             self._ledger.disposals.interrupt(disposal.disposal_id, error, until_us)
         elif is_passing(error):
@@ -364,6 +369,13 @@ class Disposals:
 
     def _now_us(self) -> int:
         return round(self._clock.now() * 1_000_000)
+
+
+def _delay_us(error: StackwatchError) -> int:
+    """Return how long to wait before trying again; a dataset is not read through every hour."""
+    if isinstance(error, VerificationError):
+        return 24 * HOUR_US
+    return SOON_US if error.disposition == "wait" else RETRY_US
 
 
 def _cut_off() -> WorkerKilledError:
