@@ -1,6 +1,7 @@
 """Where a voxel size comes from, axis by axis."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -131,3 +132,22 @@ def test_a_single_slice_without_x_is_parked_too():
     """Setting z to x needs an x."""
     with pytest.raises(MissingMetadataError):
         resolve_voxel_size([], NOTHING, depth=1)
+
+
+def test_a_sidecar_takes_the_place_of_the_settings():
+    """Axis by axis; the settings complete what it does not say, and files win as they do there."""
+    said = VoxelSizeOptions(
+        PartialVoxelSize(1.0, 2.0, 3.0),
+        sidecar_nm=PartialVoxelSize(z=25.0),
+        sidecar="stackwatch.toml",
+    )
+    stated = StatedSize("a.tif", PartialVoxelSize(4.0, 4.0, 40.0), "ImageJ spacing")
+
+    alone = resolve_voxel_size([], said, depth=9)
+    beside = resolve_voxel_size([stated], said, depth=9)
+    first = resolve_voxel_size([stated], replace(said, prefer="settings"), depth=9)
+
+    assert (VoxelSize(1.0, 2.0, 25.0), ("settings", "settings", "stackwatch.toml")) == alone[:2]
+    assert VoxelSize(4.0, 4.0, 40.0) == beside.size_nm
+    assert "“stackwatch.toml” says 25 nm; taken from “a.tif”" in beside.warnings[-1]
+    assert VoxelSize(1.0, 2.0, 25.0) == first.size_nm
