@@ -7,7 +7,12 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from stackwatch.errors import AmbiguousLayoutError, StackwatchError, UnknownLayoutError
+from stackwatch.errors import (
+    AmbiguousLayoutError,
+    StackwatchError,
+    UnknownLayoutError,
+    UnsupportedFormatError,
+)
 from stackwatch.layout.plan import plan_dataset
 from stackwatch.model.acquisition import Listing, show_path
 from stackwatch.model.image import ImageInfo
@@ -60,7 +65,7 @@ def plan_datasets(
     seen: dict[str, ImageInfo] = {}
 
     def probe_first(path: str) -> ImageInfo:
-        seen[path] = probe(path, 0)
+        seen[path] = _probe_any(probe, path, options.scenes)
         return seen[path]
 
     refusal: StackwatchError | None = None
@@ -92,6 +97,16 @@ def plan_datasets(
         )
         for scene in wanted
     )
+
+
+def _probe_any(probe: SceneProbe, path: str, wanted: str) -> ImageInfo:
+    """Return what is told of the first image, or, if that is not read, of the one asked for."""
+    try:
+        return probe(path, 0)
+    except UnsupportedFormatError:
+        if not (wanted.isascii() and wanted.isdigit() and int(wanted) > 1):
+            raise
+        return probe(path, int(wanted) - 1)
 
 
 def name_scenes(scenes: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The two refusals every parser of a header needs: damaged, and known but not read."""
+"""The refusals every parser of a header needs: damaged, known but not read, not there."""
 
 from stackwatch.errors import CorruptSliceError, UnsupportedFormatError
 from stackwatch.model.acquisition import show_path
@@ -10,6 +10,17 @@ def damaged_header(name: str, why: str) -> CorruptSliceError:
         f"The header of “{show_path(name)}” is damaged: {why}. Copy the file again.",
         hint="Copy the file again.",
         path=show_path(name),
+    )
+
+
+def no_such_image(name: str, scene: int, count: int) -> UnsupportedFormatError:
+    """Return the refusal of an index beyond the images of a file."""
+    hint = "Name an image that is there in `scenes`."
+    return UnsupportedFormatError(
+        f"“{show_path(name)}” has no image {scene + 1}: it holds {count}. {hint}",
+        hint=hint,
+        path=show_path(name),
+        images=count,
     )
 
 

@@ -10,9 +10,10 @@ from typing import BinaryIO, Final
 
 import numpy as np
 
+from stackwatch.errors import UnsupportedFormatError
 from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.image import ImageInfo, PixelFormat
-from stackwatch.readers.damage import damaged_header, unsupported
+from stackwatch.readers.damage import damaged_header, no_such_image, unsupported
 from stackwatch.readers.dm_tags import TagArray, TagGroup, TagTree, read_tags, read_text
 from stackwatch.readers.scale import length_nm, single_precision
 from stackwatch.readers.volume import ArrayLayout, PlainBytes, VolumeReader
@@ -46,32 +47,36 @@ class _Image:
     data: TagArray
     data_type: int
     axes: tuple[_Axis, ...]
+    name: str
 
     def shown(self) -> str:
         """Return its extent for people."""
         return " x ".join(str(axis.size) for axis in self.axes)
 
 
-def open_dm(file: BinaryIO, name: str, index: int | None = None) -> VolumeReader:
+def open_dm(file: BinaryIO, name: str, scene: int = 0) -> VolumeReader:
     """Parse the tags of a DM3 or DM4 and return the reader of one image in it.
 
     Parameters
     ----------
     file : BinaryIO
     name : str
-    index : int or None
-        Which image; None for the only one.
+    scene : int
+        Which image, thumbnails not counted.
     """
     source = PlainBytes(file, name)
     tree = read_tags(source)
     images = _list_images(source, tree)
-    if index is None and len(images) > 1:
-        listed = ", ".join(image.shown() for image in images[:6])
-        raise unsupported(
-            name, f"{len(images)} images ({listed})", "Save each of them as a file of its own."
-        )
-    image = images[index or 0]
-    layout = _layout_of(image, tree, name)
+    if scene >= len(images):
+        raise no_such_image(name, scene, len(images))
+    image = images[scene]
+    try:
+        layout = _layout_of(image, tree, name)
+    except UnsupportedFormatError as error:
+        if len(images) == 1:
+            raise
+        what = f"{error.values['feature']} as image {scene + 1} of {len(images)}"
+        raise unsupported(name, what, "Name the one to convert in `scenes`.") from error
     is_rgb = bool(layout.picked)
     dtype_name = _DTYPES.get(image.data_type, "uint8")
     z = image.axes[2] if len(image.axes) > 2 else None
@@ -88,6 +93,8 @@ def open_dm(file: BinaryIO, name: str, index: int | None = None) -> VolumeReader
         voxel_size_source=f"DM{tree.version} calibration",
         is_z_declared=layout.size("z") > 1,
         notes=_notes(axes),
+        scenes=tuple(image.name for image in images) if len(images) > 1 else (),
+        scene=scene,
     )
     return VolumeReader(source, layout, info)
 
@@ -98,7 +105,7 @@ def _list_images(source: PlainBytes, tree: TagTree) -> list[_Image]:
         group.number("ImageIndex") for group in tree.root.group("Thumbnails").iter_groups()
     }
     found = [
-        _image_of(source, tree, entry.group("ImageData"))
+        _image_of(source, tree, entry)
         for number, entry in enumerate(tree.root.group("ImageList").iter_groups())
         if number not in thumbnails
     ]
@@ -108,7 +115,8 @@ def _list_images(source: PlainBytes, tree: TagTree) -> list[_Image]:
     return images
 
 
-def _image_of(source: PlainBytes, tree: TagTree, tags: TagGroup) -> _Image | None:
+def _image_of(source: PlainBytes, tree: TagTree, entry: TagGroup) -> _Image | None:
+    tags = entry.group("ImageData")
     data, data_type = tags.find("Data"), tags.number("DataType")
     sizes = [int(size) for size in tags.group("Dimensions").numbers()]
     while len(sizes) > 3 and sizes[-1] == 1:
@@ -121,7 +129,7 @@ def _image_of(source: PlainBytes, tree: TagTree, tags: TagGroup) -> _Image | Non
         _Axis(size, tag.number("Scale"), read_text(source, tree, tag.find("Units")))
         for size, tag in zip(sizes, calibrations, strict=False)
     )
-    return _Image(data, int(data_type), axes)
+    return _Image(data, int(data_type), axes, read_text(source, tree, entry.find("Name")).strip())
 
 
 def _layout_of(image: _Image, tree: TagTree, name: str) -> ArrayLayout:

@@ -114,6 +114,7 @@ FORMATS: Final = (
         "dm",
         "open_dm",
         (".dm3", ".dm4"),
+        has_scenes=True,
     ),
     Format("PNG", (((0, b"\x89PNG\r\n\x1a\n"),),), "raster", "open_png", (".png",), "Pillow"),
     Format(

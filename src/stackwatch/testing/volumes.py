@@ -6,6 +6,7 @@ other.
 
 import struct
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -96,6 +97,7 @@ def write_dm(
     calibrations: Sequence[Calibration] = (),
     has_thumbnail: bool = True,
     data_type: int | None = None,
+    names: Sequence[str] = (),
 ) -> Path:
     """Write one DM3 or DM4 file.
 
@@ -113,9 +115,15 @@ def write_dm(
         Whether a small RGB picture comes first, as DigitalMicrograph writes one.
     data_type : int or None
         Written instead of the one that fits the array.
+    names : sequence of str
+        Of the images; empty leaves them without.
     """
     writer = _DmTags(version, order)
-    images = [writer.image(stack, calibrations, data_type) for stack in stacks]
+    images = [
+        writer.image(stack, calibrations, data_type, name)
+        for stack, name in zip_longest(stacks, names, fillvalue="")
+        if not isinstance(stack, str)
+    ]
     tags: list[tuple[str, bytes]] = []
     if has_thumbnail:
         thumbnail = np.zeros((3, 5, 4), np.uint8)
@@ -162,7 +170,11 @@ class _DmTags:
         return self._value((20, 4, len(text)), data)
 
     def image(
-        self, stack: NDArray[Any], calibrations: Sequence[Calibration], data_type: int | None
+        self,
+        stack: NDArray[Any],
+        calibrations: Sequence[Calibration],
+        data_type: int | None,
+        name: str = "",
     ) -> bytes:
         number, code = _DM_TYPES.get(stack.dtype.name, (0, None))
         is_rgb = data_type in {8, 23}
@@ -189,7 +201,8 @@ class _DmTags:
             ("PixelDepth", self.scalar(5, stack.dtype.itemsize)),
         ])  # fmt: skip
         remarks = self.group([("Session", self.text("synthetic"))])
-        return self.group([("ImageData", content), ("ImageTags", remarks)])
+        named = [("Name", self.text(name))] if name else []
+        return self.group([("ImageData", content), ("ImageTags", remarks), *named])
 
     def _value(self, info: Sequence[int | None], data: bytes) -> bytes:
         count = len(info)

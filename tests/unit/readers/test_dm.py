@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from stackwatch.errors import CorruptSliceError, StackwatchError, UnsupportedFormatError
-from stackwatch.readers.dm import open_dm
-from stackwatch.readers.probe import probe_image
+from stackwatch.readers.probe import open_image, probe_image
 from stackwatch.testing.patterns import coordinate_slice, coordinate_stack
 from stackwatch.testing.volumes import write_dm
 
@@ -86,14 +85,30 @@ def test_axes_of_one_are_none(tmp_path, open_path):
 
 
 def test_several_images(tmp_path):
-    """A file with several images is refused with their list, and each can be asked for."""
-    path = write_dm(tmp_path / "a.dm4", PICTURE, STACK, version=4)
+    """A file with several images names them all, and opens as any of them."""
+    path = write_dm(tmp_path / "a.dm4", PICTURE, STACK, version=4, names=("Überblick", "tilts"))
     with path.open("rb") as file:
-        with pytest.raises(UnsupportedFormatError, match=r"2 images \(10 x 6, 7 x 5 x 3\)"):
-            probe_image(file, path.name)
-        reader = open_dm(file, path.name, 1)
+        first, reader = probe_image(file, path.name), open_image(file, path.name, 1)
 
+        assert (("Überblick", "tilts"), 0) == (first.scenes, first.scene)
+        assert (first.scenes, 1, 3) == (
+            reader.info.scenes,
+            reader.info.scene,
+            reader.info.size_z,
+        )
         np.testing.assert_array_equal(STACK[2], reader.read_plane(0, 0, 2, (0, 5)))
+        with pytest.raises(UnsupportedFormatError, match="no image 3: it holds 2"):
+            open_image(file, path.name, 2)
+
+
+def test_an_image_that_is_none_is_named(tmp_path):
+    """A spectrum among images is refused by its number, the image beside it is read."""
+    path = write_dm(tmp_path / "a.dm4", PICTURE[0], PICTURE, version=4)
+    with path.open("rb") as file:
+        with pytest.raises(UnsupportedFormatError, match=r"a spectrum .* as image 1 of 2"):
+            probe_image(file, path.name)
+
+        assert 10 == probe_image(file, path.name, 1).size_x
 
 
 @pytest.mark.parametrize(
