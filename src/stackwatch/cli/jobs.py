@@ -57,7 +57,11 @@ def list_jobs(
 
     wanted = JobState(state) if state is not None else None
     with LedgerReader.open(find_state_dir(config, assignments)) as reader:
-        jobs = [job.as_record() for job in reader.list_jobs(wanted, folder, limit)]
+        superseded = reader.superseded_jobs()
+        jobs = [
+            {**job.as_record(), "is_superseded": job.job_id in superseded}
+            for job in reader.list_jobs(wanted, folder, limit)
+        ]
     if as_json:
         answer_json({"status": "ok", "jobs": jobs})
     elif not jobs:
@@ -168,7 +172,7 @@ def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
         str(job["attempt"]),
         format_bytes(job["total_bytes"]),
         format_time(job["queued_at_us"]),
-        job["error_code"] or "",
+        job["error_code"] or ("superseded" if job["is_superseded"] else ""),
     )
 
 

@@ -224,6 +224,9 @@ SELECT * FROM dataset_facts WHERE id = :dataset_id;
 -- name: datasets_in_state
 SELECT * FROM dataset_facts WHERE state = :state ORDER BY id;
 
+-- name: superseded_jobs
+SELECT DISTINCT job_id FROM datasets WHERE state = 'superseded';
+
 -- name: datasets_with_digest
 SELECT * FROM dataset_facts
 WHERE content_digest = :content_digest AND state IN ('published', 'superseded') ORDER BY id;

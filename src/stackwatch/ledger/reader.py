@@ -172,6 +172,10 @@ class LedgerReader:
         rows = self._rows("disposals", **{**NO_CONDITIONS, "state": state})
         return tuple(sorted(map(DisposalRecord.from_row, rows), key=lambda one: one.due_at_us))
 
+    def superseded_jobs(self) -> frozenset[JobId]:
+        """Return the jobs whose datasets a newer content has taken the place of."""
+        return frozenset(JobId(row["job_id"]) for row in self._rows("superseded_jobs"))
+
     def count_jobs(self) -> dict[str, int]:
         """Return how many jobs are in each state; every state is named."""
         found = {row["state"]: row["number"] for row in self._rows("job_counts")}

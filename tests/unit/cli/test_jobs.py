@@ -12,6 +12,7 @@ from stackwatch.ledger.ledger import Ledger
 from stackwatch.ledger.lock import StateLock
 from stackwatch.model.disposal import DisposalAction
 from stackwatch.model.facts import Veto, VetoKind
+from stackwatch.model.job import NewJob
 from stackwatch.settings import FolderSettings
 
 from .conftest import History, sighting
@@ -140,7 +141,7 @@ def test_jobs_list_document(history: History):
 
     assert {"status", "jobs"} == keys(document)
     assert [3, 2, 1] == [job["job_id"] for job in document["jobs"]]
-    assert all(keys(job) == JOB_KEYS for job in document["jobs"])
+    assert all(keys(job) == JOB_KEYS | {"is_superseded"} for job in document["jobs"])
     assert ["waiting", "parked", "succeeded"] == [job["state"] for job in document["jobs"]]
     waiting, parked, succeeded = document["jobs"]
     assert waiting["not_before_us"] == 2_000_000_000_000_000
@@ -172,6 +173,21 @@ def test_jobs_list_for_people(history: History):
     assert lines[2].split()[:3] == ["2", "parked", "em1/run_2"]
     assert lines[2].endswith("missing_slices")
     assert history.run("jobs", "list", "--state", "queued").stdout == "no jobs\n"
+
+
+def test_jobs_list_marks_what_is_superseded(history: History):
+    """E1, D6: a newer content took the place of what the first job made."""
+    with Ledger.open(history.state_dir) as ledger:
+        ledger.folders.record_settling("em1", sighting("run_1"))
+        ledger.jobs.queue(NewJob("em1", "run_1", 2, "other", 3, 4096, "size"))
+
+    found = {job["job_id"]: job["is_superseded"] for job in history.answer("jobs", "list")["jobs"]}
+    assert {1: True, 2: False, 3: False, 4: False} == found
+    lines = history.run("jobs", "list").stdout.splitlines()
+    assert ["1", "succeeded"] == lines[4].split()[:2]
+    assert lines[4].endswith("superseded")
+    (dataset,) = history.answer("jobs", "show", "1")["datasets"]
+    assert "superseded" == dataset["state"]
 
 
 def test_jobs_show_document(history: History):
