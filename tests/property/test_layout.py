@@ -19,7 +19,7 @@ REFUSALS = (LayoutError, ReadError, AcquisitionError)
 FOLDERS = st.sampled_from(["", "color/", "labels/", "color/deep/", "t1/", "画像/"])
 STEMS = st.sampled_from(["img_", "z", "c", "t", "a_z1_c", "preview", "x1_y", "part", "-"])
 NUMBERS = st.one_of(st.just(""), st.integers(0, 12).map(str), st.just("01"), st.just("-2.5"))
-SUFFIXES = st.sampled_from([".tif", ".ome.tif", ".png", ".txt", ".tif.part", ".czi"])
+SUFFIXES = st.sampled_from([".tif", ".ome.tif", ".png", ".txt", ".tif.part", ".zvi"])
 PATHS = st.builds("{}{}{}{}".format, FOLDERS, STEMS, NUMBERS, SUFFIXES)
 INFOS = st.sampled_from(
     [image_info(), image_info(size_z=3), image_info(size_c=2), image_info(size_t=2, size_z=2)]

@@ -98,6 +98,10 @@ class ImageInfo:
         coarser copies do not count. Empty, or one entry, where there is one image.
     scene : int
         Index in `scenes` of the image that is described here.
+    absent_tcz : tuple of (int, int, int)
+        t, c, z of planes that the file declares and does not hold; `read_plane` refuses them.
+    partial_tcz : tuple of (int, int, int)
+        t, c, z of planes of which tiles are absent that other planes have.
     """
 
     reader: str
@@ -119,6 +123,8 @@ class ImageInfo:
     notes: tuple[str, ...] = ()
     scenes: tuple[str, ...] = ()
     scene: int = 0
+    absent_tcz: tuple[tuple[int, int, int], ...] = ()
+    partial_tcz: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,15 @@ FORMATS: Final = (
         (".dm3", ".dm4"),
         has_scenes=True,
     ),
+    Format(
+        "CZI",
+        (((0, b"ZISRAWFILE"),),),
+        "czi",
+        "open_czi",
+        (".czi",),
+        "pylibCZIrw",
+        has_scenes=True,
+    ),
     Format("PNG", (((0, b"\x89PNG\r\n\x1a\n"),),), "raster", "open_png", (".png",), "Pillow"),
     Format(
         "JPEG",

@@ -17,7 +17,6 @@ from stackwatch.readers.protocol import SliceReader
 _HEAD_BYTES = 512
 
 _KNOWN_MAGIC = (
-    (0, b"ZISRAWFILE", "Zeiss CZI"),
     (0, b"\x89HDF\r\n\x1a\n", "HDF5 or Imaris IMS"),
     (0, b"\xda\xce\xbe\x0a", "Nikon ND2"),
     (0, b"\x6a\x50\x20\x20", "Nikon ND2 (JPEG 2000)"),
@@ -40,7 +39,7 @@ _KNOWN_MAGIC = (
 """What is recognised, and named in the refusal: at which byte, which bytes, what it is."""
 
 _KNOWN_SUFFIXES = {
-    ".czi": "Zeiss CZI", ".lsm": "Zeiss LSM", ".nd2": "Nikon ND2", ".lif": "Leica LIF",
+    ".lsm": "Zeiss LSM", ".nd2": "Nikon ND2", ".lif": "Leica LIF",
     ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
     ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".ims": "Imaris IMS", ".h5": "HDF5",
     ".hdf5": "HDF5", ".dcm": "DICOM",

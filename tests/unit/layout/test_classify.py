@@ -500,7 +500,7 @@ def test_an_unknown_layout_setting_is_a_mistake_of_usage():
         ([], UnknownLayoutError, "found nothing"),
         (["notes.txt", "a.xml", "b.xml"], UnknownLayoutError, "2 x .xml"),
         (["run.zip"], UnknownLayoutError, "Unpack"),
-        (["a.czi"], UnsupportedFormatError, "does not read"),
+        (["a.zvi"], UnsupportedFormatError, "does not read"),
         (["img_1.tif", "img_2.tif", "a.nrrd"], UnsupportedFormatError, "beside 2 images"),
         (["a.gif"], UnsupportedFormatError, "does not read"),
     ],

@@ -149,7 +149,7 @@ def test_suffixes(name, expected):
     ("name", "kind"),
     [
         ("a.TIF", FileKind.IMAGE), ("a.jpeg", FileKind.IMAGE), ("a.ome.btf", FileKind.IMAGE),
-        ("a.czi", FileKind.FOREIGN), ("a.nii.gz", FileKind.IMAGE), ("a.gif", FileKind.FOREIGN),
+        ("a.czi", FileKind.IMAGE), ("a.nii.gz", FileKind.IMAGE), ("a.gif", FileKind.FOREIGN),
         ("a.zip", FileKind.ARCHIVE), ("a.tar.gz", FileKind.ARCHIVE),
         ("a.map", FileKind.SIDE), ("a.txt", FileKind.SIDE), ("a", FileKind.SIDE),
         ("tif", FileKind.SIDE),
