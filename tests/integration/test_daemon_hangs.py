@@ -281,7 +281,7 @@ def test_a_hanging_target_is_left_to_the_next_start(river):
     river.go_on_until(lambda: river.works_on("stuck"))
     (runner,) = river.conversions.errands._runners.values()
     assert runner.child is not None
-    runner.child.send = lambda _message: True  # type: ignore[method-assign]  # nothing arrives
+    runner.child.send = lambda _message: True  # nothing arrives
     river.conversions.stop()
     river.conversions.kill()
     for _ in range(40):

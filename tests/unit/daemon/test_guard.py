@@ -1,5 +1,7 @@
 """The ledger guard: what a refusing ledger misses is recorded later, in order, and once."""
 
+from functools import partial
+
 from structlog.testing import capture_logs
 
 from stackwatch.daemon.guard import TRY_INTERVAL_S, LedgerGuard
@@ -23,24 +25,25 @@ class FakeClock:
 
 def test_deeds_wait_for_the_ledger_and_keep_their_order(tmp_path):
     """C6: one line says that the ledger refuses, one that it is back; no deed is lost or moved."""
-    clock, done = FakeClock(), []
-    is_full = True
+    clock = FakeClock()
+    done: list[str] = []
+    refusals = ["disk full"]
 
     def deed(name: str) -> None:
-        if is_full:
-            raise LedgerUnwritableError("disk full")
+        if refusals:
+            raise LedgerUnwritableError(refusals[0])
         done.append(name)
 
     with Ledger.open(tmp_path, clock) as ledger, capture_logs() as lines:
         guard = LedgerGuard(ledger, clock)
         for name in "abc":
-            guard.record(lambda name=name: deed(name))
+            guard.record(partial(deed, name))
         guard.note(LedgerUnwritableError("again"))
         assert guard.is_degraded
         clock.seconds += TRY_INTERVAL_S
         assert not guard.tick()
         assert [] == done
-        is_full = False
+        refusals.clear()
         assert not guard.tick()  # too soon after the last try
         clock.seconds += TRY_INTERVAL_S
         assert guard.tick()

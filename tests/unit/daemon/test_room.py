@@ -1,6 +1,7 @@
 """Room at the target, decided without a disk."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from stackwatch.stores.room import plan_reserve
 TIB = 1024 * GIB
 
 
-def room(free_gib: float, total_bytes: int = 4 * TIB, **more: int) -> Room:
+def room(free_gib: float, total_bytes: int = 4 * TIB, **more: Any) -> Room:
     """Return a disk of 4 TiB with so much free."""
     return Room(1, total_bytes, int(free_gib * GIB), **more)
 
