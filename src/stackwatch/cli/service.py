@@ -45,7 +45,7 @@ def run(
             metavar="SECONDS",
             min=0,
             help="With --once or --dry-run: how long to wait for what goes on changing. "
-            "[default: 3 quiet gaps]",
+            "[default: 3 quiet gaps, at least 10 s]",
         ),
     ] = None,
     config: ConfigOption = None,

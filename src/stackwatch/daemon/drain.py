@@ -23,6 +23,9 @@ PATIENCE_GAPS: Final = 3
 """Something that goes on changing is waited for this many quiet gaps, unless told otherwise; what
 may be meant as it is (an empty file) until that is taken for granted."""
 
+LEAST_PATIENCE_S: Final = 10.0
+"""However short the gap: on a busy machine a look may take as long."""
+
 RETRY_S: Final = 60.0
 """A job that is tried again within this time is waited for; so is one that could begin and has not,
 for as long as nothing else is under way."""
@@ -76,7 +79,8 @@ class Drain:
     Parameters
     ----------
     patience_s : float or None
-        How long to wait for what goes on changing; None takes three quiet gaps of its folder.
+        How long to wait for what goes on changing, once its folder was looked through; None
+        takes three quiet gaps of the folder.
 
     Attributes
     ----------
@@ -88,6 +92,7 @@ class Drain:
         self.summary: dict[str, Any] = {}
         self._patience_s = patience_s
         self._marks: dict[tuple[str, str], tuple[str, float]] = {}
+        self._looked_s: dict[str, float] = {}
         self._began_s = self._said_s = self._idle_since_s = 0.0
         self._sure_since_s: float | None = None
         self._said = ""
@@ -169,9 +174,9 @@ class Drain:
         self._marks[folder.name, key] = (mark, since_s)
         gap_s, still_s = folder.quiet_gap_s, now_s - since_s
         gaps = LAPSE_GAPS + 1 if state.vetoes else PATIENCE_GAPS
-        is_patient = now_s - self._began_s < (
-            gaps * gap_s if self._patience_s is None else self._patience_s
-        )
+        usual_s = max(gaps * gap_s, LEAST_PATIENCE_S)
+        looked_s = self._looked_s.setdefault(folder.name, now_s)
+        is_patient = now_s - looked_s < (usual_s if self._patience_s is None else self._patience_s)
         if state.vetoes:
             # most of them need a person or an instrument; the gap lets late files come to rest
             reasons = "; ".join(veto.reason for veto in state.vetoes)

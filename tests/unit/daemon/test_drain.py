@@ -108,11 +108,24 @@ def test_what_settles_is_waited_for_and_what_goes_on_changing_is_left_after_thre
     """Three quiet gaps of patience, or as long as is asked for."""
     drain, asked = Drain(), Drain(5)
     changing = [folder_with({"a": arriving(str(number))}) for number in range(2)]
+    for one in (drain, asked):
+        one.survey_folders(changing[:1], 0.0)
 
     assert ["a"] == names(drain.survey_folders(changing[:1], 29.0).awaited)
     assert ["a"] == names(drain.survey_folders(changing[1:], 30.0).left)
     assert ["a"] == names(asked.survey_folders(changing[:1], 4.9).awaited)
     assert ["a"] == names(asked.survey_folders(changing[1:], 5.0).left)
+
+
+def test_patience_counts_from_the_first_look_and_has_a_floor():
+    """A folder that takes long to look through, or has a tiny gap, is not given up at once."""
+    drain = Drain()
+    folder = folder_with({"a": arriving()})
+    folder.settings = folder.settings.model_copy(update={"quiet_gap_s": 0.1})
+
+    assert ["a"] == names(drain.survey_folders([folder], 100.0).awaited)
+    assert ["a"] == names(drain.survey_folders([folder], 109.0).awaited)
+    assert ["a"] == names(drain.survey_folders([folder], 110.0).left)
 
 
 def test_what_is_held_back_is_left_with_the_reason_once_it_lies_still():
@@ -133,7 +146,8 @@ def test_what_may_be_meant_so_is_waited_for_until_it_is_taken_for_granted():
     drain = Drain()
     folder = folder_with({"a": arriving(vetoes=(Veto(VetoKind.EMPTY_FILE, "empty"),))})
 
-    assert ["a"] == names(drain.survey_folders([folder], 100.0).awaited)
+    assert ["a"] == names(drain.survey_folders([folder], 0.0).awaited)
+    assert ["a"] == names(drain.survey_folders([folder], 109.0).awaited)
     assert ["a"] == names(drain.survey_folders([folder], 110.0).left)
 
 
