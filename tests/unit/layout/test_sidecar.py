@@ -1,6 +1,9 @@
 """What a sidecar may say, and what is said of its mistakes."""
 
 import os
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from stackwatch.layout.sidecar import (
     find_sidecars,
     is_sidecar,
     load_sidecar,
+    parse_sidecar,
     read_directives,
     sidecars_beside,
 )
@@ -271,3 +275,18 @@ def test_only_what_changes_the_dataset_is_meaning(load):
         load("category='color'\nname='a'").meaning()
         == load("name='a' # x\ncategory='color'").meaning()
     )
+
+
+def test_every_example_of_the_page_is_right():
+    """What docs/sidecar.md shows can be copied; together it shows every key."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "sidecar.md"
+    examples = re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+    shown: set[str] = set()
+    for example in examples:
+        parse_sidecar(example.encode(), Path("stackwatch.toml"))
+        shown |= set(tomllib.loads(example))
+    assert {
+        "name", "voxel_size_nm", "category", "layer_name", "layer", "skip", "upload", "priority",
+        "expected_files", "metadata",
+    } == shown  # fmt: skip
