@@ -14,6 +14,7 @@ from stackwatch.errors import (
     UnsupportedFormatError,
     UnsupportedVoxelTypeError,
 )
+from stackwatch.layout.absent import complete_stack
 from stackwatch.layout.classify import classify
 from stackwatch.layout.drafts import Probe, StackDraft, spread_sample
 from stackwatch.layout.layers import NamedLayer, ensure_labels, name_layers
@@ -73,10 +74,13 @@ def plan_dataset(
     named = name_layers(verdict.layers, options)
     stacks: list[StackPlan] = []
     looked_at: dict[str, ImageInfo] = {}
+    absences: list[str] = []
     for draft, layer in zip(verdict.layers, named, strict=True):
         infos = {path: known(path) for path in _worth_a_look(draft.stack.files, known)}
         _ensure_alike(listing, draft.stack, layer, infos, known)
-        stacks.append(_plan_stack(draft.stack, layer, infos, palette, options))
+        stack, said = complete_stack(draft.stack, infos, options.missing_slices)
+        stacks.append(_plan_stack(stack, layer, infos, palette, options))
+        absences += said
         looked_at |= infos
     _ensure_unique(stacks)
     depth = max(layer.size.z for stack in stacks for layer in stack.layers)
@@ -92,7 +96,7 @@ def plan_dataset(
         stacks=tuple(stacks),
         voxel_size_nm=resolved.size_nm,
         voxel_size_source=resolved.sources,
-        warnings=(*verdict.warnings, *resolved.warnings, *_notes(looked_at)),
+        warnings=(*verdict.warnings, *absences, *resolved.warnings, *_notes(looked_at)),
         metadata=_metadata(stacks, [draft.stack for draft in verdict.layers]),
     )
 
