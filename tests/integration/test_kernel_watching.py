@@ -72,10 +72,12 @@ def test_a_tree_moved_in(daemon, tmp_path):
     (tmp_path / "made").rename(daemon.drop / "run")
     daemon.wait_until(lambda: daemon.events("acquisition.seen") != [])
     (daemon.drop / "run/deep/b.tif").write_bytes(b"b")
-    daemon.wait_until(lambda: "run" in daemon.datasets())
 
-    newest = published(daemon)[-1]
-    assert b"ab" == (daemon.target / newest / "data").read_bytes()
+    def newest() -> bytes:
+        names = published(daemon)
+        return (daemon.target / names[-1] / "data").read_bytes() if names else b""
+
+    daemon.wait_until(lambda: newest() == b"ab")
 
 
 def test_a_tree_copied_in(daemon, tmp_path):

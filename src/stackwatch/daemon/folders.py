@@ -24,7 +24,7 @@ from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions
 from stackwatch.watch.settle import SettleOptions
 from stackwatch.watch.silence import Announcements
 
-POLLED_SHARE = 0.01
+POLLED_SHARE = 0.015
 """The part of one processor that scans may take where nothing else finds what is new."""
 
 WATCHED_SHARE = 0.004
