@@ -1,7 +1,7 @@
 """The scan process: looks at drop folders, so that a share that hangs does not hang the daemon.
 
-It imports the standard library, `watch` and `layout.ignore` only, opens no file of a drop folder,
-and may be killed at any moment.
+It imports the standard library, `model`, `watch` and the few modules of `layout` that need nothing
+else, reads markers and sidecars but no image, and may be killed at any moment.
 """
 
 import sys
