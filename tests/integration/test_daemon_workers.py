@@ -156,6 +156,26 @@ def test_a_worker_that_dies_is_reported_with_its_signal(start, death, code, word
     assert words in error.message
 
 
+def test_a_worker_that_asks_for_too_much_is_refused_by_the_kernel():
+    """C11, C13: far beyond its budget an allocation fails, and the machine does not notice."""
+    code = (
+        "from stackwatch.daemon.worker_main import limit_memory\n"
+        "limit_memory(0.01)\n"
+        "try:\n    bytearray(16 << 30)\nexcept MemoryError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert "refused\n" == done.stdout
+
+
+def test_a_worker_without_memory_is_tried_again_smaller(start):
+    """C11: a `MemoryError` counts as a killed worker: half the memory the next time."""
+    worker, inbox = start("raise MemoryError")
+    await_event(inbox, WorkerEnded)
+
+    assert isinstance(worker.outcome().error, WorkerKilledError)
+
+
 def test_stop_reaches_the_conversion(start):
     """The wish to stop sets the event the engine looks at."""
     worker, inbox = start(

@@ -16,7 +16,8 @@ QUEUES = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 60), min_size=
 
 def play(queues: dict[str, int], priorities: dict[str, int]) -> list[str]:
     """Claim until nothing is queued; return the folders in the order of their turns."""
-    left, turns, order = dict(queues), Counter[str](), []
+    left, turns = dict(queues), Counter[str]()
+    order: list[str] = []
     while any(left.values()):
         heads = [head(name, queues[name] - count) for name, count in left.items() if count]
         shares = {

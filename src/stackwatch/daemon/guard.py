@@ -77,12 +77,14 @@ class LedgerGuard:
         if not self.reason or now_s - self._tried_s < TRY_INTERVAL_S:
             return False
         self._tried_s = now_s
+        deeds: list[Callable[[], None]] = []
         try:
             self._ledger.beat()
             while self._kept:
-                self._kept[0]()
-                self._kept.popleft()
+                deeds = [self._kept.popleft()]  # one that fails otherwise is not done for ever
+                deeds[0]()
         except LedgerUnwritableError:
+            self._kept.extendleft(deeds)
             return False
         self.reason = ""
         logger().info(Event.DAEMON_RECOVERED, reason="the ledger takes writes again")
