@@ -363,7 +363,8 @@ class Soak:
 
 def read_slices(place: Path) -> np.ndarray:
     """Return the final files of an acquisition as zyx, in the order of their numbers."""
-    return np.stack([tifffile.imread(path) for path in sorted(place.rglob("slice_*.tif"))])
+    slices = {int(path.stem.partition("_")[2]): path for path in place.rglob("slice_*.tif")}
+    return np.stack([tifffile.imread(slices[number]) for number in sorted(slices)])
 
 
 def read_voxels(dataset: Path) -> np.ndarray:

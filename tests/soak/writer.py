@@ -9,6 +9,7 @@ import json
 import random
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,12 @@ class Writer:
 
     def act(self) -> None:
         """Write a new acquisition, or come back to an older one."""
-        if len(self._written) < 2 or self._rng.random() < 0.6:
+        if len(self._written) < 2 or self._rng.random() < 0.4:
             self._write_new()
         else:
             self._come_back()
+        # so many as can be converted meanwhile: a queue that only grows meets no kills
+        threading.Event().wait(self._rng.uniform(0.0, 6.0) * self._gap_s)
 
     def _write_new(self) -> None:
         folder = self._rng.choice(sorted(self._drops))
@@ -93,12 +96,12 @@ class Writer:
 
     def _append(self, place: Path) -> None:
         """The run is resumed: one more slice."""
-        slices = sorted(place.rglob("*.tif"))
+        slices = list(place.rglob("slice_*.tif"))
         (slices[0].parent / f"slice_{len(slices)}.tif").write_bytes(make_slice(self._rng))
 
     def _change(self, place: Path) -> None:
         """A slice is written anew, of the same size."""
-        self._rng.choice(sorted(place.rglob("*.tif"))).write_bytes(make_slice(self._rng))
+        self._rng.choice(sorted(place.rglob("slice_*.tif"))).write_bytes(make_slice(self._rng))
 
     def _touch(self, place: Path) -> None:
         touched(place, self._rng)

@@ -244,7 +244,7 @@ def touched(place: Path, rng: random.Random) -> None:
 
 def copied_over(place: Path, rng: random.Random) -> None:
     """Replace one file by a copy of itself: another inode, the same size and date."""
-    path = rng.choice(sorted(place.rglob("*.tif")))
+    path = rng.choice(sorted(path for path in place.rglob("*.tif") if path.name[0] != "."))
     copy = path.with_name(f".{path.name}.Zz99Zz")
     shutil.copy2(path, copy)
     copy.rename(path)
