@@ -83,7 +83,8 @@ def convert(
 
     Reads SOURCE in one pass, writes all mags, verifies them against the source, and only then
     makes TARGET appear. An existing TARGET is never overwritten. Of a file with several images
-    each becomes a dataset of its own, TARGET_NAME, unless `--scene` names one.
+    each becomes a dataset of its own, TARGET_NAME, unless `--scene` names one. What a sidecar
+    (`stackwatch.toml`) says of SOURCE holds too; options win over it.
     """
     from stackwatch.model.flags import ConvertFlags
 

@@ -129,4 +129,5 @@ def plan_acquisition(acquisition: OpenAcquisition) -> tuple[DatasetPlan, ...]:
     sidecar = acquisition.sidecar
     if sidecar is None:
         return datasets
-    return tuple(tell_sidecar(dataset, sidecar) for dataset in datasets)
+    files = len(acquisition.listing.entries)
+    return tuple(tell_sidecar(dataset, sidecar, files) for dataset in datasets)

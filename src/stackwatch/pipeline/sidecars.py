@@ -162,14 +162,38 @@ def _weakened(
     )
 
 
-def tell_sidecar(dataset: DatasetPlan, sidecar: Sidecar) -> DatasetPlan:
-    """Return a plan that says what its sidecar said, and keeps the sidecar's metadata."""
+def tell_sidecar(dataset: DatasetPlan, sidecar: Sidecar, files: int) -> DatasetPlan:
+    """Return a plan that says what its sidecar said, and keeps the sidecar's metadata.
+
+    Parameters
+    ----------
+    dataset : DatasetPlan
+    sidecar : Sidecar
+    files : int
+        How many the acquisition has, the sidecar not counted.
+    """
     said = [key for key in sidecar.meaning() if key != "metadata"]
     sentence = f"“{sidecar.file}” says {', '.join(said)}" if said else f"“{sidecar.file}” was read"
     kept = dict(dataset.metadata or {})
     if sidecar.metadata:
         kept["sidecar"] = dict(sidecar.metadata)
-    return replace(dataset, evidence=(*dataset.evidence, sentence), metadata=kept or None)
+    return replace(
+        dataset,
+        evidence=(*dataset.evidence, sentence),
+        warnings=(*dataset.warnings, *_overruled(sidecar, files)),
+        metadata=kept or None,
+    )
+
+
+def _overruled(sidecar: Sidecar, files: int) -> list[str]:
+    """Return what a sidecar says against a conversion that somebody wanted all the same."""
+    warnings = []
+    if sidecar.directives.skip:
+        warnings.append(f"“{sidecar.file}” says `skip = true`, which the service obeys")
+    expected = sidecar.directives.expected_files
+    if expected is not None and files < expected:
+        warnings.append(f"“{sidecar.file}” expects {expected:,} files, there are {files:,}")
+    return warnings
 
 
 def digest_meaning(sidecar: Sidecar | None) -> str:

@@ -91,6 +91,16 @@ def test_flags_win_over_the_sidecar(run: Path) -> None:
     ) == made["voxel_size"]
 
 
+def test_what_only_the_service_obeys_is_a_warning(run: Path) -> None:
+    """Who converts by hand wants it, but should know."""
+    (run / "stackwatch.toml").write_text("skip = true\nexpected_files = 1200")
+    made = made_of(run, voxel_size_nm=(1, 1, 1))
+
+    assert "skip = true" in made["warnings"][0]
+    assert "1,200 files, there are 5" in made["warnings"][1]
+    assert 2 == len(made["warnings"])
+
+
 def test_inspect_says_where_it_comes_from(run: Path) -> None:
     """The evidence names the sidecar and what it said."""
     (run / "stackwatch.toml").write_text(SAID)
