@@ -103,7 +103,9 @@ def plan_ome_planes(row: PageRow, image: OmeImage) -> PlaneMap:
     last = max(pages, default=NOT_HERE)
     if last >= len(row.formats):
         raise _fewer(row.name, "OME-XML", last + 1, len(row.formats))
-    samples = row.formats[0].samples if row.formats[0].pixels.kind == "grey" else 1
+    used = {page for page in pages if page != NOT_HERE}
+    first = row.formats[min(used, default=0)]
+    samples = first.samples if first.pixels.kind == "grey" else 1
     if samples > 1 and image.samples_per_channel == samples:
         raise UnsupportedFormatError(
             f"“{show_path(row.name)}” keeps {samples} grey samples in each pixel of an OME-TIFF, "
@@ -111,8 +113,7 @@ def plan_ome_planes(row: PageRow, image: OmeImage) -> PlaneMap:
             hint="Save each channel as planes of its own.",
             path=show_path(row.name),
         )
-    used = {page for page in pages if page != NOT_HERE}
-    notes = _check_others(row, used, "OME-XML describes")
+    notes = image.notes + _check_others(row, used, "OME-XML describes", image.other_pages)
     _check_alike(row, sorted(used))
     return PlaneMap(
         image.size_t,
@@ -326,9 +327,11 @@ def _flat_pyramid(row: PageRow, present: list[int]) -> int:
     return len(rest)
 
 
-def _check_others(row: PageRow, used: set[int], who: str) -> tuple[str, ...]:
+def _check_others(
+    row: PageRow, used: set[int], who: str, of_others: frozenset[int] = frozenset()
+) -> tuple[str, ...]:
     """Make sure that every page beside the `used` ones is a smaller copy, and note them."""
-    others = [page for page in range(len(row.formats)) if page not in used]
+    others = [page for page in range(len(row.formats)) if page not in used | of_others]
     first = row.formats[min(used, default=0)]
     strays = [
         page

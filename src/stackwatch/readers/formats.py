@@ -99,6 +99,7 @@ FORMATS: Final = (
         "open_tiff",
         (".tif", ".tiff", ".btf", ".tf8"),
         "tifffile, imagecodecs",
+        has_scenes=True,
     ),
     Format(
         "NIfTI",

@@ -1,12 +1,12 @@
-"""OME-XML: one image's extent, where each of its planes lies, voxel size and channels.
+"""OME-XML: the extent of each image, where its planes lie, voxel size and channels.
 
 A small parser of our own: no schema, no entities, no file is ever opened because a description
 names it. Source: the OME-TIFF specification (TiffData, UUID, BinaryOnly) and OME schema 2016-06.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from xml.etree import ElementTree as ET
 
@@ -14,10 +14,13 @@ from stackwatch.errors import CorruptSliceError, LimitExceededError, Unsupported
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.image import Channel
+from stackwatch.readers.damage import no_such_image
 from stackwatch.readers.scale import length_nm, number_of
 
 _LARGEST_PLANES = 10_000_000
 _ORDERS = {"XYZCT", "XYZTC", "XYCZT", "XYCTZ", "XYTZC", "XYTCZ"}
+_ASIDE = {"label", "macro", "thumbnail"}
+"""How the names of pictures begin that writers of slides put beside the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class OmePlane:
 
 @dataclass(frozen=True, slots=True)
 class OmeImage:
-    """The one image of an OME-TIFF.
+    """An image of an OME-TIFF.
 
     Attributes
     ----------
@@ -47,6 +50,15 @@ class OmeImage:
     samples_per_channel : int
     voxel_size_nm : PartialVoxelSize
     channels : tuple of Channel
+    name : str
+    scenes : tuple of str
+        Names of all images of this file that are worth a dataset, if there are several.
+    scene : int
+        Which of them it is.
+    other_pages : frozenset of int
+        Pages of this file that belong to its other images.
+    notes : tuple of str
+        What was left out.
     """
 
     size_t: int
@@ -59,6 +71,18 @@ class OmeImage:
     samples_per_channel: int
     voxel_size_nm: PartialVoxelSize
     channels: tuple[Channel, ...]
+    name: str = ""
+    scenes: tuple[str, ...] = ()
+    scene: int = 0
+    other_pages: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pages_here(self) -> frozenset[int]:
+        """Pages of this file that hold a plane of the image."""
+        return frozenset(
+            plane.page for plane in self.planes if plane is not None and plane.file == self.own
+        )
 
 
 def is_ome(description: str) -> bool:
@@ -66,8 +90,14 @@ def is_ome(description: str) -> bool:
     return description.rstrip()[-4:] == "OME>" and "<" in description[:64]
 
 
-def parse_ome(description: str, name: str, pages: int, page_samples: int) -> OmeImage:
-    """Read the description of an OME-TIFF.
+def parse_ome(
+    description: str,
+    name: str,
+    page_samples: Sequence[int],
+    scene: int = 0,
+    reduced_pages: frozenset[int] = frozenset(),
+) -> OmeImage:
+    """Read what the description of an OME-TIFF says of one image.
 
     Parameters
     ----------
@@ -75,10 +105,12 @@ def parse_ome(description: str, name: str, pages: int, page_samples: int) -> Ome
         OME-XML of the first page.
     name : str
         The file's path: for messages, and to find it among the files of a set.
-    pages : int
-        Pages in this file.
-    page_samples : int
-        Colour samples per pixel of its pages.
+    page_samples : sequence of int
+        Colour samples per pixel of each page of this file.
+    scene : int
+        Which image, where there are several: an index in `OmeImage.scenes`.
+    reduced_pages : frozenset of int
+        Pages that say they are a smaller copy of another.
 
     Raises
     ------
@@ -92,13 +124,28 @@ def parse_ome(description: str, name: str, pages: int, page_samples: int) -> Ome
         raise _unsupported(
             name, f"whose description stands in “{master}”", "Save it as one OME-TIFF file."
         )
-    pixels = _only_pixels(root, name)
+    found = [
+        child for child in root if _tag(child) == "Image" and _child(child, "Pixels") is not None
+    ]
+    if not found:
+        raise _unsupported(name, "that describes no image", "Save it anew.")
+    files = {_file_of_block(block) for block in root.iter() if _tag(block) == "TiffData"}
+    is_set = len(found) > 1 and len(files) > 1
+    images = [_parse_image(root, image, name, page_samples, is_set=is_set) for image in found]
+    return images[0] if len(images) == 1 else _choose(images, name, scene, reduced_pages)
+
+
+def _parse_image(
+    root: ET.Element, image: ET.Element, name: str, page_samples: Sequence[int], *, is_set: bool
+) -> OmeImage:
+    pixels = _child(image, "Pixels")
+    assert pixels is not None
     order = pixels.get("DimensionOrder", "XYCZT")
     sizes = {axis: _size(pixels, f"Size{axis}", name) for axis in "TCZ"}
     if order not in _ORDERS:
         raise _unsupported(name, f"with the dimension order {order}", "Save it anew.")
     elements = [child for child in pixels if _tag(child) == "Channel"]
-    samples = _samples_per_channel(elements, sizes["C"], page_samples)
+    samples = _samples_per_channel(elements, sizes["C"], _samples_of(pixels, page_samples))
     sizes["C"] = max(1, sizes["C"] // samples)
     if math.prod(sizes.values()) > _LARGEST_PLANES:
         raise LimitExceededError(
@@ -108,7 +155,7 @@ def parse_ome(description: str, name: str, pages: int, page_samples: int) -> Ome
             path=show_path(name),
         )
     mapping = _Mapping(root.get("UUID", ""), PurePosixPath(name).name, sizes, order)
-    mapping.add_all(pixels, pages, name)
+    mapping.add_all(pixels, name, is_set=is_set)
     return OmeImage(
         size_t=sizes["T"],
         size_c=sizes["C"],
@@ -120,6 +167,43 @@ def parse_ome(description: str, name: str, pages: int, page_samples: int) -> Ome
         samples_per_channel=samples,
         voxel_size_nm=_physical_size(pixels),
         channels=_channels(elements, sizes["C"]),
+        name=image.get("Name", ""),
+    )
+
+
+def _choose(
+    images: list[OmeImage], name: str, scene: int, reduced_pages: frozenset[int]
+) -> OmeImage:
+    """Return one of several images of a file, with what it has to know of the others."""
+    here = [image for image in images if image.pages_here]
+    pages = [page for image in here for page in image.pages_here]
+    is_spread = any(len(image.files) > 1 for image in images)
+    if is_spread or not here or len(set(pages)) < len(pages):
+        listed = ", ".join(_extent(image) for image in images[:6])
+        why = "spread over several files" if is_spread else "whose pages cannot be told apart"
+        raise _unsupported(
+            name,
+            f"that holds {len(images)} images {why}: {listed}",
+            "Save each image as a file of its own.",
+        )
+    pictures = [
+        image
+        for image in here
+        if (image.name.lower().split() or [""])[0] not in _ASIDE
+        and not image.pages_here <= reduced_pages
+    ] or here
+    if scene >= len(pictures):
+        raise no_such_image(name, scene, len(pictures))
+    notes = [f"“{image.name}” left out: a preview" for image in here if image not in pictures]
+    if len(here) < len(images):
+        notes.append(f"{len(images) - len(here)} images lie in other files")
+    chosen = pictures[scene]
+    return replace(
+        chosen,
+        scenes=tuple(image.name for image in pictures) if len(pictures) > 1 else (),
+        scene=scene,
+        other_pages=frozenset(pages) - chosen.pages_here,
+        notes=tuple(notes),
     )
 
 
@@ -136,14 +220,14 @@ class _Mapping:
         self._axes = list(order[2:])
         self._known: dict[tuple[str, str], int] = {}
 
-    def add_all(self, pixels: ET.Element, pages: int, name: str) -> None:
+    def add_all(self, pixels: ET.Element, name: str, *, is_set: bool) -> None:
         """Read every TiffData; without any, the pages follow in the dimension order."""
         blocks = [child for child in pixels if _tag(child) == "TiffData"]
         for block in blocks or [ET.Element("TiffData")]:
-            self._add(block, pages, name)
-        self._find_own()
+            self._add(block, name)
+        self._find_own(is_set=is_set)
 
-    def _add(self, block: ET.Element, pages: int, name: str) -> None:
+    def _add(self, block: ET.Element, name: str) -> None:
         file = self._file_of(block)
         first = {axis: _number(block, f"First{axis}", 0, name) for axis in "TCZ"}
         # Without a page the block means all planes; with one and no count, a single plane.
@@ -169,10 +253,7 @@ class _Mapping:
 
     def _file_of(self, block: ET.Element) -> int:
         """Return the index of the file a TiffData points to, new ones appended."""
-        element = _child(block, "UUID")
-        uuid = (element.text or "").strip() if element is not None else self._uuid
-        file_name = element.get("FileName", "") if element is not None else ""
-        base = PurePosixPath(file_name.replace("\\", "/")).name
+        uuid, base = _file_of_block(block) or (self._uuid, "")
         base = base or (self._base_name if uuid == self._uuid else uuid)
         index = self._known.setdefault((base, uuid), len(self.files))
         if index == len(self.files):
@@ -180,13 +261,13 @@ class _Mapping:
             self.uuids.append(uuid)
         return index
 
-    def _find_own(self) -> None:
+    def _find_own(self, *, is_set: bool) -> None:
         """Recognise this file: by its UUID, else by its name; a lone file may have been renamed."""
         if self._uuid in self.uuids and self._uuid:
             self.own = self.uuids.index(self._uuid)
         elif self._base_name in self.files:
             self.own = self.files.index(self._base_name)
-        elif len(self.files) > 1:
+        elif is_set or len(self.files) > 1:
             self.own = -1
         if self.own >= 0:
             self.files[self.own] = self._base_name
@@ -207,26 +288,25 @@ def _parse_xml(description: str, name: str) -> ET.Element:
         ) from error
 
 
-def _only_pixels(root: ET.Element, name: str) -> ET.Element:
-    images = [child for child in root if _tag(child) == "Image"]
-    found = [pixels for image in images if (pixels := _child(image, "Pixels")) is not None]
-    if len(found) == 1:
-        return found[0]
-    listed = ", ".join(
-        f"{image.get('Name') or image.get('ID', '?')} ({_extent(image)})" for image in images[:6]
-    )
-    raise _unsupported(
-        name,
-        f"that holds {len(found)} images: {listed or 'none'}",
-        "Save each image as a file of its own.",
-    )
+def _file_of_block(block: ET.Element) -> tuple[str, str] | None:
+    """Return the UUID and the base name of the file a TiffData points to; None for this one."""
+    element = _child(block, "UUID")
+    if element is None:
+        return None
+    file_name = element.get("FileName", "")
+    return (element.text or "").strip(), PurePosixPath(file_name.replace("\\", "/")).name
 
 
-def _extent(image: ET.Element) -> str:
-    pixels = _child(image, "Pixels")
-    if pixels is None:
-        return "no pixels"
-    return " x ".join(pixels.get(f"Size{axis}", "?") for axis in "XYZCT")
+def _extent(image: OmeImage) -> str:
+    return f"“{image.name}” ({image.size_z} slices, {image.size_c} channels, {image.size_t} times)"
+
+
+def _samples_of(pixels: ET.Element, page_samples: Sequence[int]) -> int:
+    """Return the colour samples of an image's first page."""
+    block = _child(pixels, "TiffData")
+    text = block.get("IFD", "") if block is not None else ""
+    page = int(text) if text.isascii() and text.isdigit() else 0
+    return page_samples[page if page < len(page_samples) else 0]
 
 
 def _samples_per_channel(elements: list[ET.Element], size_c: int, page_samples: int) -> int:

@@ -47,10 +47,10 @@ DECODER_ERRORS = (
 """What decoders raise on damaged bytes; each codec has its own class below one of these."""
 
 
-def open_tiff(file: BinaryIO, name: str) -> "TiffReader":
+def open_tiff(file: BinaryIO, name: str, scene: int = 0) -> "TiffReader":
     """Parse the headers of a TIFF; `readers.probe.open_image` is the way in for everybody else."""
     try:
-        return TiffReader(file, name)
+        return TiffReader(file, name, scene)
     except StackwatchError:
         raise
     except DECODER_ERRORS as error:
@@ -67,7 +67,7 @@ class TiffReader:
     Cost: opening reads every page's tags once, linear in the pages; no pixel is touched.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, scene: int = 0) -> None:
         self._file = PositionalFile(file, name)
         self._name = name
         self._pages = read_ifds(self._file)
@@ -79,7 +79,9 @@ class TiffReader:
         self._segments: dict[int, Segments] = {}
         self._decoders: dict[PageFormat, _Decode] = {}
         self._tifffile: tifffile.TiffFile | None = None
-        self._planes, self.info = self._plan()
+        self._main = 0
+        """The first page of the image: what is said once for all of it stands there."""
+        self._planes, self.info = self._plan(scene)
         self._check_segments()
 
     def reopened(self, file: BinaryIO) -> "TiffReader":
@@ -137,13 +139,14 @@ class TiffReader:
 
     def palette_rgb(self) -> NDArray[Any] | None:
         """Return the first page's palette as uint8 of shape (n, 3), or None."""
-        if self._formats[0].pixels.kind != "palette":
+        main = self._formats[self._main]
+        if main.pixels.kind != "palette":
             return None
-        values = np.array(self._pages[0].ints(320), np.uint16)
-        if len(values) != 3 << self._formats[0].bits:
+        values = np.array(self._pages[self._main].ints(320), np.uint16)
+        if len(values) != 3 << main.bits:
             raise CorruptSliceError(
                 f"The palette of “{show_path(self._name)}” has {len(values)} entries, not "
-                f"{3 << self._formats[0].bits}: the file is damaged. Copy the file again.",
+                f"{3 << main.bits}: the file is damaged. Copy the file again.",
                 hint="Copy the file again.",
                 path=show_path(self._name),
             )
@@ -183,7 +186,7 @@ class TiffReader:
         used = {0} if is_contiguous else set(self._planes.pages) - {axes.NOT_HERE}
         for page in used:
             self._segments_of(page)
-        if self._formats[0].pixels.kind == "palette":
+        if self._formats[self._main].pixels.kind == "palette":
             palettes = {self._pages[page].value_bytes(320) for page in used}
             if len(palettes) > 1:
                 raise MixedSlicesError(
@@ -193,23 +196,22 @@ class TiffReader:
                     path=show_path(self._name),
                 )
 
-    def _plan(self) -> tuple[axes.PlaneMap, ImageInfo]:
+    def _plan(self, scene: int) -> tuple[axes.PlaneMap, ImageInfo]:
         row = axes.PageRow(
             self._name, self._formats, tuple(page.int_or(254, 0) for page in self._pages)
         )
         first = self._pages[0]
         description = first.text(270)
-        from_tags = PartialVoxelSize(
-            *(scale.tag_edge_nm(first.ratio(code), first.int_or(296, 2)) for code in (282, 283))
-        )
         words = axes.parse_imagej(description)
         shape = axes.parse_shape(description)
         image: OmeImage | None = None
         stated, source = scale.NOWHERE, ""
         if is_ome(description):
-            colours = self._formats[0].samples
-            image = parse_ome(description, self._name, len(self._pages), colours)
+            colours = [form.samples for form in self._formats]
+            reduced = frozenset(page for page, kind in enumerate(row.subfile_types) if kind & 1)
+            image = parse_ome(description, self._name, colours, scene, reduced)
             planes = axes.plan_ome_planes(row, image)
+            self._main = min(image.pages_here, default=0)
             stated, source = image.voxel_size_nm, "OME-XML PhysicalSize"
         elif words:
             planes = axes.plan_imagej_planes(row, words, self._room())
@@ -222,6 +224,10 @@ class TiffReader:
             planes = axes.plan_shaped_planes(row, shapes, self._room())
         else:
             planes = axes.plan_page_planes(row)
+        main = self._pages[self._main]
+        from_tags = PartialVoxelSize(
+            *(scale.tag_edge_nm(main.ratio(code), main.int_or(296, 2)) for code in (282, 283))
+        )
         size, source = scale.complete(stated, source, from_tags, "TIFF resolution tags")
         return planes, self._info(planes, image, size, source)
 
@@ -256,6 +262,8 @@ class TiffReader:
             is_z_declared=planes.is_z_declared,
             set_files=image.files if image and is_set else (),
             set_uuid=image.set_uuid if image else "",
+            scenes=image.scenes if image else (),
+            scene=image.scene if image else 0,
             set_planes_tcz=planes.planes_here_tcz if is_set else (),
             notes=notes,
         )
@@ -271,7 +279,7 @@ class TiffReader:
     # ------------------------------------------------------------- pixels
 
     def _read_raw(self, raw: RawPlane, rows: tuple[int, int]) -> NDArray[Any]:
-        form = self._formats[0]
+        form = self._formats[self._main]
         samples = (form.samples,) if form.samples > 1 else ()
         plane = np.empty((rows[1] - rows[0], form.width, *samples), raw.dtype)
         view = plane.view(np.uint8).reshape(-1).data

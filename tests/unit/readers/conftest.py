@@ -10,7 +10,8 @@ import pytest
 from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import SliceReader
 
-OpenPath = Callable[[Path], SliceReader]
+OpenPath = Callable[..., SliceReader]
+"""From a path, and the number of an image in the file, to its reader."""
 
 
 @pytest.fixture
@@ -18,9 +19,9 @@ def open_path() -> Iterator[OpenPath]:
     """Return a function that opens a file as an image."""
     with ExitStack() as stack:
 
-        def opened(path: Path) -> SliceReader:
+        def opened(path: Path, scene: int = 0) -> SliceReader:
             file = stack.enter_context(path.open("rb"))
-            reader = open_image(file, path.name)
+            reader = open_image(file, path.name, scene)
             stack.callback(reader.close)
             return reader
 

@@ -1,6 +1,7 @@
 """OME-TIFF: dimension orders, sets of files, what is declared against what is there."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,20 @@ def write_pages(path, planes: np.ndarray, description: str) -> None:
     tifffile.imwrite(
         path, planes, photometric="minisblack", metadata=None, description=description.encode()
     )
+
+
+def write_images(path: Path, *images: tuple[np.ndarray, dict[str, object]]) -> Path:
+    """Write several images into one OME-TIFF, as its library does."""
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for image, told in images:
+            is_rgb = image.shape[-1] == 3
+            axes = "YXS" if is_rgb else "ZYX"[-image.ndim :]
+            writer.write(
+                image,
+                photometric="rgb" if is_rgb else "minisblack",
+                metadata={"axes": axes, **told},
+            )
+    return path
 
 
 @pytest.fixture
@@ -128,16 +143,88 @@ def test_planes_without_a_place_are_not_there(tmp_path, open_path, planes):
 
 
 def test_several_images_are_named(tmp_path, open_path, planes):
-    """Of several images none is chosen for the user."""
-    path = tmp_path / "two.ome.tif"
+    """Each of several images is opened by its number, with its own extent, pixels and scale."""
+    path = write_images(
+        tmp_path / "two.ome.tif",
+        (planes[:2], {"Name": "far", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}),
+        (planes[5:8, :4].astype(np.uint8), {"Name": "near", "PhysicalSizeX": 7}),
+    )
+    one, two = open_path(path), open_path(path, 1)
+
+    assert ("far", "near") == one.info.scenes == two.info.scenes
+    assert [(0, 2, 6, "uint16", 500.0), (1, 3, 4, "uint8", 7000.0)] == [
+        (info.scene, info.size_z, info.size_y, info.pixels.dtype_name, info.voxel_size_nm.x)
+        for info in (one.info, two.info)
+    ]
+    np.testing.assert_array_equal(planes[1], one.read_plane(0, 0, 1, (0, 6)))
+    np.testing.assert_array_equal(planes[7, :4], two.read_plane(0, 0, 2, (0, 4)))
+    with pytest.raises(UnsupportedFormatError, match="no image 3: it holds 2"):
+        open_path(path, 2)
+
+
+def test_pictures_beside_the_image_are_left_out(tmp_path, open_path, planes):
+    """A slide's label and macro picture are named as left out; colours there do no harm."""
+    colours = np.zeros((4, 5, 3), np.uint8)
+    path = write_images(
+        tmp_path / "slide.ome.tif",
+        (planes[0], {"Name": "slide"}),
+        (colours, {"Name": "label image"}),
+        (colours, {"Name": "Macro"}),
+    )
+    info = open_path(path).info
+
+    assert ((), ("“label image” left out: a preview", "“Macro” left out: a preview")) == (
+        info.scenes,
+        info.notes,
+    )
+
+
+def test_pyramids_of_several_images(tmp_path, open_path, planes):
+    """The coarser levels of each image are its own, and are left out."""
+    path = tmp_path / "levels.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
-        writer.write(planes[:2], photometric="minisblack", metadata={"axes": "ZYX"})
-        writer.write(planes[:3, :4], photometric="minisblack", metadata={"axes": "ZYX"})
+        for name, image in (("A", planes[:2]), ("B", planes[2:5])):
+            writer.write(image, subifds=1, photometric="minisblack",
+                         metadata={"axes": "ZYX", "Name": name})  # fmt: skip
+            writer.write(image[:, ::2, ::2], subfiletype=1, photometric="minisblack")
+    reader = open_path(path, 1)
 
-    with pytest.raises(UnsupportedFormatError) as caught:
-        open_path(path)
+    assert ((("A", "B"), 3), ("1 coarser pyramid level left out",)) == (
+        (reader.info.scenes, reader.info.size_z),
+        reader.info.notes,
+    )
+    np.testing.assert_array_equal(planes[4], reader.read_plane(0, 0, 2, (0, 6)))
 
-    assert "2 images" in caught.value.message
+
+def test_images_in_files_of_their_own(tmp_path, open_path, planes):
+    """Of a set with an image in each file, each file is its own image, and says so."""
+    body = '<TiffData IFD="0"><UUID FileName="{0}.ome.tif">urn:uuid:{0}</UUID></TiffData>'
+    images = "".join(
+        f'<Image ID="Image:{i}" Name="{name}"><Pixels ID="Pixels:{i}" Type="uint16" SizeX="10" '
+        f'SizeY="6" SizeZ="1" SizeC="1" SizeT="1">{body.format(name)}</Pixels></Image>'
+        for i, name in enumerate("ab")
+    )
+    for name, plane in zip("ab", planes, strict=False):
+        xml = f'<OME UUID="urn:uuid:{name}">{images}</OME>'
+        write_pages(tmp_path / f"{name}.ome.tif", plane, xml)
+    reader = open_path(tmp_path / "b.ome.tif")
+
+    assert ((), (), ("1 images lie in other files",)) == (
+        reader.info.scenes,
+        reader.info.set_files,
+        reader.info.notes,
+    )
+    assert 1 == reader.read_plane(0, 0, 0, (0, 6))[0, 0]
+
+
+def test_images_that_claim_the_same_pages(tmp_path, open_path, planes):
+    """Two images without places for their planes would be one twice: refused."""
+    pixels = '<Pixels ID="P" Type="uint16" SizeX="10" SizeY="6" SizeZ="2" SizeC="1" SizeT="1"/>'
+    xml = f'<OME><Image Name="a">{pixels}</Image><Image Name="b">{pixels}</Image></OME>'
+    write_pages(tmp_path / "same.ome.tif", planes[:2], xml)
+
+    with pytest.raises(UnsupportedFormatError, match="cannot be told apart"):
+        open_path(tmp_path / "same.ome.tif")
 
 
 def set_xml(own: int, count: int) -> str:
@@ -215,6 +302,6 @@ def test_plane_count_beyond_the_image_is_cut():
     """A block that counts more planes than the image has fills the image and stops."""
     body = '<TiffData IFD="0" PlaneCount="9"/>'
 
-    image = parse_ome(ome_xml('SizeZ="2" SizeC="1" SizeT="1"', body), "a.ome.tif", 2, 1)
+    image = parse_ome(ome_xml('SizeZ="2" SizeC="1" SizeT="1"', body), "a.ome.tif", (1, 1))
 
     assert (OmePlane(0, 0), OmePlane(0, 1)) == image.planes
