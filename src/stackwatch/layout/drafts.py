@@ -69,6 +69,11 @@ class StackDraft:
     channel: Channel = NO_CHANNEL
     words: tuple[str, ...] = ()
 
+    @property
+    def channel_index(self) -> int:
+        """Which channel of its files it is: all its planes are of one."""
+        return max((ref.c for planes in self.planes_tz for ref in planes), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

@@ -171,6 +171,7 @@ def _plan_stack(
     options: LayoutOptions,
 ) -> StackPlan:
     path, info = next(iter(infos.items()))
+    info = replace(info, pixels=info.pixels_of(draft.channel_index), channel_pixels=())
     size = Vec3(info.size_x, info.size_y, len(draft.planes_tz[0]))
     ensure_labels(layer, info.pixels, options)
     treated = _treat(path, info, layer, palette, options)

@@ -102,6 +102,9 @@ class ImageInfo:
         t, c, z of planes that the file declares and does not hold; `read_plane` refuses them.
     partial_tcz : tuple of (int, int, int)
         t, c, z of planes of which tiles are absent that other planes have.
+    channel_pixels : tuple of PixelFormat
+        One per channel where channels differ in their pixels (`pixels` is then the first); else
+        empty.
     """
 
     reader: str
@@ -125,6 +128,11 @@ class ImageInfo:
     scene: int = 0
     absent_tcz: tuple[tuple[int, int, int], ...] = ()
     partial_tcz: tuple[tuple[int, int, int], ...] = ()
+    channel_pixels: tuple[PixelFormat, ...] = ()
+
+    def pixels_of(self, c: int) -> PixelFormat:
+        """Return what the pixels of one channel are."""
+        return self.channel_pixels[c] if self.channel_pixels else self.pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ from stackwatch.readers.damage import damaged_header, unsupported
 from stackwatch.readers.positional import PositionalFile
 
 CZI_MAGIC: Final = b"ZISRAWFILE"
+UNCOMPRESSED, JPEG_XR, ZSTD0, ZSTD1 = 0, 4, 5, 6
+"""How tiles are compressed, as the format numbers it."""
+
 SEGMENT_BYTES: Final = 32
 """Of the header before each segment: its name, the bytes it has room for, the bytes in use."""
 

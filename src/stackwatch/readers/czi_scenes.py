@@ -25,7 +25,8 @@ _DIMENSIONS: Final = {
     "H": "phases", "I": "directions of illumination", "V": "views", "R": "rotations", "B": "blocks",
 }  # fmt: skip
 
-_Key = tuple[int, int, int]
+PlaneKey = tuple[int, int, int]
+"""t, c, z of a plane, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class SceneTiles:
     size_tcz : (int, int, int)
     tiles : mapping of (t, c, z), counted from 0, to array of int
         The tiles of each plane that is there, in the order of the directory.
+    every : array of int
+        All tiles of the scene.
     absent_tcz : tuple of (int, int, int)
         Planes without any tile.
     partial_tcz : tuple of (int, int, int)
@@ -54,11 +57,12 @@ class SceneTiles:
     y: int
     width: int
     height: int
-    first_tcz: _Key
-    size_tcz: _Key
-    tiles: Mapping[_Key, NDArray[Any]]
-    absent_tcz: tuple[_Key, ...]
-    partial_tcz: tuple[_Key, ...]
+    first_tcz: PlaneKey
+    size_tcz: PlaneKey
+    tiles: Mapping[PlaneKey, NDArray[Any]]
+    every: NDArray[Any]
+    absent_tcz: tuple[PlaneKey, ...]
+    partial_tcz: tuple[PlaneKey, ...]
 
 
 def list_scenes(directory: CziDirectory) -> tuple[int | None, ...]:
@@ -112,12 +116,13 @@ def arrange_scene(
         first_tcz=(t0, c0, z0),
         size_tcz=(size_t, size_c, size_z),
         tiles=tiles,
+        every=chosen,
         absent_tcz=tuple(plane for plane in every if plane not in tiles),
         partial_tcz=tuple(plane for plane, found in tiles.items() if len(found) < most),
     )
 
 
-def black_share(directory: CziDirectory, scene: SceneTiles, plane: _Key) -> float:
+def black_share(directory: CziDirectory, scene: SceneTiles, plane: PlaneKey) -> float:
     """Return the part of a plane that no tile covers, which is black.
 
     Cost: one pass over the tiles for each of their edges.
@@ -163,8 +168,8 @@ def _span(starts: NDArray[Any], declared: int) -> tuple[int, int]:
 
 
 def _group(
-    directory: CziDirectory, chosen: NDArray[Any], first_tcz: _Key
-) -> dict[_Key, NDArray[Any]]:
+    directory: CziDirectory, chosen: NDArray[Any], first_tcz: PlaneKey
+) -> dict[PlaneKey, NDArray[Any]]:
     """Return the tiles of each plane."""
     keys = np.stack(
         [

@@ -1,6 +1,7 @@
 """The slices of one stack, for the engine: read, digested, and turned into voxels."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class StackSource:
         self._book = book
         self._plan = plan
         self._planes = plan.planes_tz[t]
+        self._channel = max((ref.c for ref in self._planes), default=0)
         self._size = plan.layers[0].size
         self._is_identity = len(plan.layers) == 1 and is_identity(plan.pixels, plan.treatment)
         self._uses = book.uses_of(plan)
@@ -116,10 +118,11 @@ class StackSource:
         if opened.is_checked:
             return
         found, expected = opened.reader.info, self._plan.pixels
+        pixels = found.pixels_of(self._channel)
         size = (found.size_x, found.size_y)
         is_whole = len(found.scenes) < 2 or len(self._plan.files) == 1
-        if not is_whole or found.pixels != expected or size != (self._size.x, self._size.y):
-            raise self._mixed(opened.entry.path, found)
+        if not is_whole or pixels != expected or size != (self._size.x, self._size.y):
+            raise self._mixed(opened.entry.path, replace(found, pixels=pixels))
         self._check_extent(opened.entry.path, found)
         opened.is_checked = True
 
