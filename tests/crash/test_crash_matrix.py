@@ -43,6 +43,18 @@ REPEATED = (
 )
 """At a later passage: in the middle of reading, after the third slab; and with the daemon."""
 
+BETWEEN_DATASETS = (
+    "publish.before_rename:1",
+    "publish.after_rename:1",
+    "publish.after_rename:1:both",
+    "ledger.before_publish_commit:1",
+    "ledger.after_publish_commit:1",
+    "publish.before_rename:2",
+    "publish.after_rename:2",
+    "ledger.after_publish_commit:2",
+)
+"""Around the first rename and the second, in the worker, in the daemon, in both."""
+
 REPLACING = tuple(point for point in FAILPOINTS if point.startswith(("publish.", "ledger.")))
 FILES = {f"slice_{z}.tif": bytes([z]) * 100 for z in range(3)}
 
@@ -57,6 +69,27 @@ def test_a_kill_at_any_point_costs_nothing_but_time(tmp_path, failpoint):
 def test_a_kill_in_the_middle_or_together_with_the_daemon(tmp_path, failpoint):
     """C1, C11: in mid reading, after some slabs, and worker and daemon at the same moment."""
     kill_a_conversion(tmp_path, failpoint, slices=70)
+
+
+def test_a_kill_between_two_datasets_of_one_job(tmp_path):
+    """C1: a file with two images, killed before both are published: there is each of them once."""
+    stack_zyx = np.arange(6 * 9 * 7, dtype=np.uint16).reshape(6, 9, 7)
+    images = {"A": stack_zyx[:4], "B": stack_zyx[4:, :8]}
+    stories, targets = [], []
+    for number, failpoint in enumerate(BETWEEN_DATASETS):
+        service = new_bench(tmp_path / str(number), None)
+        targets.append(service.target)
+        stories.append(crash_story(service, [failpoint], dropping_images(service, images)))
+
+    with Visitor(targets) as visitor:
+        play(stories)
+
+    assert [] == visitor.halves
+    for target in targets:
+        assert ["run_041_A", "run_041_B"] == sorted(path.name for path in target.iterdir())
+        for name, image_zyx in images.items():
+            stored = zarr.open_array(target / f"run_041_{name}" / "color" / "1", mode="r")
+            np.testing.assert_array_equal(image_zyx.transpose(2, 1, 0), np.asarray(stored[0]))
 
 
 @pytest.mark.slow
@@ -175,6 +208,21 @@ def new_bench(root: Path, worker: Path | None, folder: str = "") -> ServiceBench
 def dropping(service: ServiceBench, files: dict[str, bytes]) -> Callable[[], object]:
     """Return what drops these files."""
     return lambda: service.drop_acquisition("run_041", files)
+
+
+def dropping_images(service: ServiceBench, images: dict[str, np.ndarray]) -> Callable[[], object]:
+    """Return what drops an OME-TIFF with several images."""
+
+    def drop() -> None:
+        built = service.root / "building"
+        built.mkdir()
+        with tifffile.TiffWriter(built / "run.ome.tif", ome=True) as writer:
+            for name, image_zyx in images.items():
+                told = {"axes": "ZYX", "Name": name}
+                writer.write(image_zyx, photometric="minisblack", metadata=told)
+        built.rename(service.drop / "run_041")
+
+    return drop
 
 
 def drop_stack(service: ServiceBench, stack_zyx: np.ndarray) -> None:

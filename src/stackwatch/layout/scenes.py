@@ -82,7 +82,9 @@ def plan_datasets(
     if refusal is not None and not several:
         raise refusal
     scenes = seen[several[0]].scenes if several else next(iter(seen.values())).scenes
-    wanted = choose_scenes(scenes or ("",), options.scenes, show_path(listing.root))
+    if several and seen[several[0]].is_one_of_scenes and options.scenes == EVERY_SCENE:
+        raise _one_to_name(several[0], scenes)
+    wanted = choose_scenes(scenes or ("",), options.scenes, show_path(next(iter(seen))))
     if not several:
         return plans
     names = name_scenes(scenes)
@@ -93,7 +95,7 @@ def plan_datasets(
             lambda path, scene=scene: palette(path, scene),  # type: ignore[misc]
             options,
             voxel_size,
-            names[scene],
+            (names[scene], scenes[scene]),
         )
         for scene in wanted
     )
@@ -137,7 +139,7 @@ def choose_scenes(scenes: Sequence[str], wanted: str, shown: str) -> tuple[int, 
     wanted : str
         As the `scenes` setting says: all, a name, or a number from 1.
     shown : str
-        The acquisition, for the message.
+        The file, for the message.
 
     Raises
     ------
@@ -151,12 +153,12 @@ def choose_scenes(scenes: Sequence[str], wanted: str, shown: str) -> tuple[int, 
     """
     if wanted == EVERY_SCENE:
         return tuple(range(len(scenes)))
-    for names in (list(scenes), list(name_scenes(scenes))):
+    for names in (list(scenes), list(name_scenes(scenes)), [f"/{scene}" for scene in scenes]):
         if names.count(wanted) == 1:
             return (names.index(wanted),)
     if wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= len(scenes):
         return (int(wanted) - 1,)
-    listed = ", ".join(f"{i} “{name}”" for i, name in enumerate(scenes[:20], 1))
+    listed = ", ".join(f"{i} “{name}”" if name else f"{i}" for i, name in enumerate(scenes[:20], 1))
     more = f" and {len(scenes) - 20} more" if len(scenes) > 20 else ""
     raise UnknownLayoutError(
         f"`scenes` asks for the image “{wanted}” of “{shown}”, and there is none: it holds "
@@ -173,8 +175,10 @@ def _plan_scene(
     palette: Callable[[str], NDArray[Any] | None],
     options: LayoutOptions,
     voxel_size: VoxelSizeOptions,
-    name: str,
+    names: tuple[str, str],
 ) -> DatasetPlan:
+    """Plan one image; its name for the dataset and the one in the file."""
+    name, own_name = names
     try:
         plan = plan_dataset(listing, probe, palette, options, voxel_size)
     except StackwatchError as error:
@@ -184,7 +188,21 @@ def _plan_scene(
             hint=error.hint,
             **{"scene": name, **error.values},
         ) from error
-    return replace(plan, scene_name=name)
+    metadata = {**(plan.metadata or {}), **({"scene": own_name} if own_name else {})}
+    return replace(plan, scene_name=name, metadata=metadata or None)
+
+
+def _one_to_name(path: str, scenes: Sequence[str]) -> AmbiguousLayoutError:
+    listed = ", ".join(f"“{scene}”" for scene in scenes[:20])
+    more = f" and {len(scenes) - 20} more" if len(scenes) > 20 else ""
+    hint = f'Name one: `scenes = "{scenes[0]}"`, or `--scene {scenes[0]}`.'
+    return AmbiguousLayoutError(
+        f"“{show_path(path)}” holds {len(scenes)} datasets that may be the image: {listed}{more}. "
+        f"Nothing is guessed. {hint}",
+        hint=hint,
+        path=show_path(path),
+        scenes=list(scenes[:100]),
+    )
 
 
 def _several_files(

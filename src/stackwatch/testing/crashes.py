@@ -150,8 +150,8 @@ def play(stories: Iterable[Story], at_once: int = AT_ONCE) -> None:
 def check_nothing_is_left(service: ServiceBench) -> None:
     """Check what holds after every story, whatever happened in it.
 
-    Each acquisition has one current dataset, the one that the ledger names stands at its place,
-    each generation has at most one, nobody has a claim, and staging is empty.
+    Each acquisition has its current datasets, those that the ledger names stand at their places,
+    no generation has one of them twice, nobody has a claim, and staging is empty.
     """
     check_ledger(service.state_dir / "ledger.db")
     assert not any(job.state is JobState.CLAIMED for job in list_jobs(service)), service.tail()
@@ -159,10 +159,10 @@ def check_nothing_is_left(service: ServiceBench) -> None:
         acquisitions = reader.list_acquisitions()
     datasets = list_datasets(service)
     done = [one for one in datasets if one.state is not DatasetState.ABANDONED]
-    assert len({(one.key, one.generation) for one in done}) == len(done), service.tail()
+    assert len({(one.key, one.generation, one.path) for one in done}) == len(done), service.tail()
     current = [one for one in done if one.state is DatasetState.PUBLISHED]
     published = [one.key for one in acquisitions if one.state is AcquisitionState.PUBLISHED]
-    assert sorted(published) == sorted(one.key for one in current), service.tail()
+    assert sorted(published) == sorted({one.key for one in current}), service.tail()
     for one in current:
         assert read_run_id(one.path) == one.run_id, service.tail()
     assert sorted({one.path.name for one in done}) == service.datasets(), service.tail()
