@@ -23,7 +23,7 @@ from stackwatch.watch.mounts import MountIdentity
 from stackwatch.watch.reconcile import RecordMoved, RecordSettling
 from stackwatch.watch.scan import FolderScan, FolderUnavailable
 
-SUPERVISE_INTERVAL_S = 5.0
+SUPERVISE_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
