@@ -12,10 +12,7 @@ from stackwatch.logs import Event, logger
 from stackwatch.settings import FolderSettings
 
 FRESH_S = 2.0
-"""So long a figure is good enough to begin a conversion on."""
-
-RECHECK_S = 5.0
-"""How often the target of a paused folder is looked at."""
+"""So long a figure is good enough to begin a conversion on, or to stay paused."""
 
 PROBE_DEADLINE_S = 30.0
 PATIENCE_S = 1.0
@@ -58,8 +55,7 @@ class Rooms:
         """
         known = self._known.setdefault(folder.target, _Known())
         age_s = self._clock.monotonic() - known.seen_s
-        good_s = RECHECK_S if folder.name in self.paused else FRESH_S
-        if known.room is None or age_s > good_s:
+        if known.room is None or age_s > FRESH_S:
             return self._ask(folder.target, known)
         pause = judge_room(
             known.room,
