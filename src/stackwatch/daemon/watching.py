@@ -266,7 +266,7 @@ class Watching:
         for action in actions:
             self._recorder.carry_out(folder, action, facts)
             if isinstance(action, RecordMoved):
-                facts = self._ledger.folders.facts(folder.name)
+                facts = self.veils.facts(folder.name, self._ledger.folders.facts(folder.name))
                 self._moved.pop((folder.name, action.sighting.key), None)
                 self._moved[folder.name, action.key] = action.sighting.key
             elif isinstance(action, RecordSettling):

@@ -12,13 +12,8 @@ import pytest
 from stackwatch.model.facts import AcquisitionKind, Sighting
 from stackwatch.watch.marks import mark_files
 from stackwatch.watch.mounts import MountChange, MountIdentity, probe_mount
-from stackwatch.watch.scan import (
-    MAX_REFUSALS,
-    FolderScan,
-    FolderUnavailable,
-    ScanOptions,
-    scan_folder,
-)
+from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions, scan_folder
+from stackwatch.watch.walk import MAX_REFUSALS
 
 
 def write(root: Path, *names: str) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stackwatch.watch import search, walk
 from stackwatch.watch.mounts import MountChange, MountIdentity
+from stackwatch.watch.probe import probe_acquisition
 from stackwatch.watch.scan import FolderScan, FolderUnavailable, ScanOptions, scan_folder
-from stackwatch.watch.walk import MAX_DEPTH, Contents, Walker
+from stackwatch.watch.walk import MAX_DEPTH, MAX_PATH_BYTES, Contents, Walker
 
 
 def write(root: Path, *names: str) -> None:
@@ -46,8 +46,8 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int, *, is_whole
             raise OSError(number, os.strerror(number))
         return scanning(path)
 
-    monkeypatch.setattr(walk.os, "open", open_)
-    monkeypatch.setattr(walk.os, "scandir", scandir)
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENAMETOOLONG])
@@ -149,7 +149,7 @@ def test_a_file_whose_path_is_too_long_counts_as_unreadable(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("run").mkdir()
     os.chdir("run")
-    left = walk.MAX_PATH_BYTES - len(os.fsencode(tmp_path)) - len("/run")
+    left = MAX_PATH_BYTES - len(os.fsencode(tmp_path)) - len("/run")
     for _ in range(left // 201):
         Path("n" * 200).mkdir()
         os.chdir("n" * 200)
@@ -196,13 +196,13 @@ def test_temporary_names_are_gathered_for_the_probe(tmp_path, monkeypatch):
         "img_1.tif", "img_2.tif", ".img_3.tif.Zz9Yx8", "note.txt.part", "note.txt",
     )  # fmt: skip
     told = set()
-    probe = search.probe_acquisition
+    probe = probe_acquisition
 
     def noting(folder, facts, options, *, temporary=(), **more):
         told.add((Path(folder).name, *sorted(temporary)))
         return probe(folder, facts, options, temporary=temporary, **more)
 
-    monkeypatch.setattr(search, "probe_acquisition", noting)
+    monkeypatch.setattr("stackwatch.watch.search.probe_acquisition", noting)
     scanned(tmp_path, keys=frozenset({"run", "img_#.tif", "note.txt"}))
 
     assert {
