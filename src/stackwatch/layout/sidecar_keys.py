@@ -69,7 +69,8 @@ def check_values(data: bytes) -> tuple[dict[str, Any], list[str]]:
     except ValueError as error:  # a number of thousands of digits
         return {}, [str(error).partition(";")[0]]
     checks = _Checks()
-    values = checks.table(document, _KEYS, ())
+    keys = {**_KEYS, "layer": checks.layers, "metadata": checks.metadata}
+    values = checks.table(document, keys, ())
     return values, _with_lines(checks.mistakes, text)
 
 
@@ -88,23 +89,15 @@ class _Checks:
             path = (*inside, key)
             if key not in keys:
                 self.mistakes.append((path, _unknown(key, keys, inside)))
-            elif key == "layer" and not inside:
-                values[key] = self._layers(value)
-            elif key == "metadata" and not inside:
-                values[key] = self._metadata(value)
-            else:
-                self._checked(values, path, keys[key], value)
+                continue
+            try:
+                values[key] = keys[key](value)
+            except _WrongError as wrong:
+                self.mistakes.append((path, f"`{_show_key(path)}` {wrong} (is {_show(value)})"))
         return values
 
-    def _checked(
-        self, values: dict[str, Any], path: _Path, check: Callable[[Any], Any], value: Any
-    ) -> None:
-        try:
-            values[str(path[-1])] = check(value)
-        except _WrongError as wrong:
-            self.mistakes.append((path, f"`{_show_key(path)}` {wrong} (is {_show(value)})"))
-
-    def _layers(self, found: Any) -> tuple[LayerValues, ...]:
+    def layers(self, found: Any) -> tuple[LayerValues, ...]:
+        """Return the checked rules of `[[layer]]`."""
         is_tables = isinstance(found, list) and all(isinstance(one, dict) for one in found)
         if not is_tables:
             what = "`layer` must be written [[layer]], with two brackets: there may be many"
@@ -121,7 +114,8 @@ class _Checks:
             )
         return tuple(rules)
 
-    def _metadata(self, found: Any) -> dict[str, Any]:
+    def metadata(self, found: Any) -> dict[str, Any]:
+        """Return the checked values of `[metadata]`."""
         if not isinstance(found, dict):
             what = "`metadata` must be written [metadata], with lines of `key = value` below it"
             self.mistakes.append((("metadata",), what))
@@ -229,10 +223,6 @@ def _is_no_list(value: Any) -> bool:
     return True
 
 
-def _table(value: Any) -> Any:
-    raise NotImplementedError  # tables are walked through, not checked at once
-
-
 _LAYER_KEYS: Final[dict[str, Callable[[Any], Any]]] = {
     "match": _text,
     "name": _text,
@@ -243,13 +233,12 @@ _KEYS: Final[dict[str, Callable[[Any], Any]]] = {
     "voxel_size_nm": _voxel_size,
     "category": _category,
     "layer_name": _text,
-    "layer": _table,
     "skip": _flag,
     "upload": _flag,
     "priority": _priority,
     "expected_files": _count,
-    "metadata": _table,
 }
+"""Beside `layer` and `metadata`, which are tables."""
 
 
 def _show_key(path: _Path) -> str:
