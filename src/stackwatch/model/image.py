@@ -98,6 +98,9 @@ class ImageInfo:
         coarser copies do not count. Empty, or one entry, where there is one image.
     scene : int
         Index in `scenes` of the image that is described here.
+    is_one_of_scenes : bool
+        Whether one of `scenes` has to be named: they are alternatives (the datasets of an HDF5
+        file), not parts of an acquisition.
     absent_tcz : tuple of (int, int, int)
         t, c, z of planes that the file declares and does not hold; `read_plane` refuses them.
     partial_tcz : tuple of (int, int, int)
@@ -126,6 +129,7 @@ class ImageInfo:
     notes: tuple[str, ...] = ()
     scenes: tuple[str, ...] = ()
     scene: int = 0
+    is_one_of_scenes: bool = False
     absent_tcz: tuple[tuple[int, int, int], ...] = ()
     partial_tcz: tuple[tuple[int, int, int], ...] = ()
     channel_pixels: tuple[PixelFormat, ...] = ()

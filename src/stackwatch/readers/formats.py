@@ -135,6 +135,15 @@ FORMATS: Final = (
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         "Pillow",
     ),
+    Format(
+        "HDF5 and Imaris IMS",
+        (((0, b"\x89HDF\r\n\x1a\n"),),),
+        "hdf5",
+        "open_hdf5",
+        (".ims", ".h5", ".hdf5", ".hdf"),
+        "h5py",
+        has_scenes=True,
+    ),
     Format("BMP", (((0, b"BM"),),), "raster", "open_bmp", (".bmp", ".dib"), "Pillow"),
 )
 

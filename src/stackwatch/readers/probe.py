@@ -17,7 +17,6 @@ from stackwatch.readers.protocol import SliceReader
 _HEAD_BYTES = 512
 
 _KNOWN_MAGIC = (
-    (0, b"\x89HDF\r\n\x1a\n", "HDF5 or Imaris IMS"),
     (0, b"\xda\xce\xbe\x0a", "Nikon ND2"),
     (0, b"\x6a\x50\x20\x20", "Nikon ND2 (JPEG 2000)"),
     (0, b"\x70\x00\x00\x00", "Leica LIF"),
@@ -41,8 +40,7 @@ _KNOWN_MAGIC = (
 _KNOWN_SUFFIXES = {
     ".lsm": "Zeiss LSM", ".nd2": "Nikon ND2", ".lif": "Leica LIF",
     ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
-    ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".ims": "Imaris IMS", ".h5": "HDF5",
-    ".hdf5": "HDF5", ".dcm": "DICOM",
+    ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".dcm": "DICOM",
     ".raw": "raw", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",
     ".stk": "MetaMorph STK",
 }  # fmt: skip

@@ -33,7 +33,6 @@ def test_file_stays_open():
 @pytest.mark.parametrize(
     ("head", "name", "what"),
     [
-        (b"\x89HDF\r\n\x1a\n", "a.ims", "HDF5"),
         (b"\xda\xce\xbe\x0a", "a.nd2", "Nikon ND2"),
         (b"\x01" * 344 + b"ni1\0", "a.hdr", "NIfTI pair"),
         (b"GIF89a", "a.gif", "GIF"),
