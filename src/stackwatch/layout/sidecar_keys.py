@@ -16,7 +16,11 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.toml_text import describe_syntax, describe_undecodable, line_of
 
 _LONGEST_NAME: Final = 200
+_MOST_MISTAKES: Final = 100
 _MOST_LOCATED: Final = 10
+_LONGEST_LOCATED: Final = 2**16
+"""Characters of a file in which lines are looked for: each look reads it from the beginning."""
+
 _TOP_PRIORITY: Final = 100
 _TOP_COUNT: Final = 2**53
 _LONGEST_EDGE_NM: Final = 1e15
@@ -87,6 +91,8 @@ class _Checks:
         values: dict[str, Any] = {}
         for key, value in found.items():
             path = (*inside, key)
+            if len(self.mistakes) >= _MOST_MISTAKES:
+                break
             if key not in keys:
                 self.mistakes.append((path, _unknown(key, keys, inside)))
                 continue
@@ -133,8 +139,9 @@ def _unknown(key: str, keys: dict[str, Any], inside: _Path) -> str:
 
 def _with_lines(mistakes: list[tuple[_Path, str]], text: str) -> list[str]:
     """Put each mistake's line before it, and sort by lines."""
+    located = _MOST_LOCATED if len(text) <= _LONGEST_LOCATED else 0
     placed = [
-        (line_of(text, path) if at < _MOST_LOCATED else None, what)
+        (line_of(text, path) if at < located else None, what)
         for at, (path, what) in enumerate(mistakes)
     ]
     placed.sort(key=lambda one: one[0] or math.inf)

@@ -177,6 +177,13 @@ def test_impossible_values_are_one_mistake(load, line):
     assert problem.startswith("line ")
 
 
+def test_a_file_full_of_mistakes_takes_no_time(load):
+    """The scan process reads it too: a hundred mistakes are enough, a large file has no lines."""
+    text = "".join(f"key_{number} = {number}\n" for number in range(60_000))
+
+    assert 100 == len(problems_of(load, text))
+
+
 def test_a_key_is_found_where_it_stands(load):
     """A key's name inside a longer text is not taken for the key."""
     text = '[metadata]\nnote = """\nskip = 1\n"""\nother = 2\n[[layer]]\nmatch = "skip"\nskip = 1\n'
