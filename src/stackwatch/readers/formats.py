@@ -101,6 +101,15 @@ FORMATS: Final = (
         "tifffile, imagecodecs",
         has_scenes=True,
     ),
+    Format(  # opened by `open_tiff`, which finds its tag
+        "LSM",
+        (),
+        "lsm",
+        "open_lsm",
+        (".lsm",),
+        "tifffile, imagecodecs",
+        has_scenes=True,
+    ),
     Format(
         "NIfTI",
         (((344, b"n+1\0"),), ((4, b"n+2\0\r\n\x1a\n"),)),

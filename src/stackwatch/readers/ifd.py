@@ -126,6 +126,12 @@ def read_ifds(file: PositionalFile) -> list[Ifd]:
     return pages
 
 
+def has_first_tag(file: PositionalFile, code: int) -> bool:
+    """Tell whether the first page has a tag."""
+    header, offset = _read_header(file)
+    return bool(offset) and code in _read_directory(file, header, offset, 0)[0]
+
+
 def _read_header(file: PositionalFile) -> tuple[TiffHeader, int]:
     head = file.read(0, 8)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])

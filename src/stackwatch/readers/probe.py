@@ -38,7 +38,7 @@ _KNOWN_MAGIC = (
 """What is recognised, and named in the refusal: at which byte, which bytes, what it is."""
 
 _KNOWN_SUFFIXES = {
-    ".lsm": "Zeiss LSM", ".nd2": "Nikon ND2", ".lif": "Leica LIF",
+    ".nd2": "Nikon ND2", ".lif": "Leica LIF",
     ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
     ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".dcm": "DICOM",
     ".raw": "raw", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",

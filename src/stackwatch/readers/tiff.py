@@ -21,7 +21,8 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.image import ImageInfo
 from stackwatch.readers import axes, scale
-from stackwatch.readers.ifd import read_ifds
+from stackwatch.readers.ifd import has_first_tag, read_ifds
+from stackwatch.readers.lsm import LSM_TAG, LsmReader, open_lsm
 from stackwatch.readers.ome import OmeImage, is_ome, parse_ome
 from stackwatch.readers.pages import (
     JPEG_COMPRESSIONS,
@@ -37,7 +38,7 @@ from stackwatch.readers.protocol import RawPlane, RawRun
 _Decode = Callable[..., tuple[NDArray[Any] | None, tuple[int, ...], tuple[int, ...]]]
 
 _LATER_TAGS = {
-    34412: "Zeiss LSM", 33628: "MetaMorph STK", 33629: "MetaMorph STK", 34361: "FluoView",
+    33628: "MetaMorph STK", 33629: "MetaMorph STK", 34361: "FluoView",
     65420: "Hamamatsu NDPI", 50706: "camera raw (DNG)",
 }  # fmt: skip
 DECODER_ERRORS = (
@@ -47,9 +48,11 @@ DECODER_ERRORS = (
 """What decoders raise on damaged bytes; each codec has its own class below one of these."""
 
 
-def open_tiff(file: BinaryIO, name: str, scene: int = 0) -> "TiffReader":
+def open_tiff(file: BinaryIO, name: str, scene: int = 0) -> "TiffReader | LsmReader":
     """Parse the headers of a TIFF; `readers.probe.open_image` is the way in for everybody else."""
     try:
+        if has_first_tag(PositionalFile(file, name), LSM_TAG):
+            return open_lsm(file, name, scene)
         return TiffReader(file, name, scene)
     except StackwatchError:
         raise

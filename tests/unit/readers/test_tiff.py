@@ -503,15 +503,15 @@ class TestDamage:
             open_path(path)
 
 
-def test_lsm_is_named(tmp_path, open_path):
-    """A TIFF of a later step is refused by its name."""
-    path = tmp_path / "a.lsm"
-    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), extratags=[(34412, 1, 8, b"\0" * 8, True)])
+def test_stk_is_named(tmp_path, open_path):
+    """A TIFF of a kind that is not read is refused by its name."""
+    path = tmp_path / "a.stk"
+    tifffile.imwrite(path, np.zeros((8, 8), np.uint8), extratags=[(33628, 1, 8, b"\0" * 8, True)])
 
     with pytest.raises(UnsupportedFormatError) as caught:
         open_path(path)
 
-    assert "Zeiss LSM" == caught.value.values["format"]
+    assert "MetaMorph STK" == caught.value.values["format"]
 
 
 @pytest.mark.parametrize(
