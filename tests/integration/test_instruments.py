@@ -8,7 +8,7 @@ import pytest
 
 from stackwatch.ledger.records import DatasetRecord
 from stackwatch.model.job import DatasetState
-from stackwatch.testing.crashes import list_datasets, list_jobs
+from stackwatch.testing.crashes import list_datasets
 from stackwatch.testing.instruments import BEHAVIOURS, Desk
 from stackwatch.testing.service import ServiceBench, bench
 
@@ -68,34 +68,3 @@ def test_whatever_an_instrument_does_its_final_files_are_published(service, tmp_
     assert len({(one.key, one.generation) for one in published}) == len(published)
     digests = [(one.key, one.content_digest) for one in published]
     assert len(set(digests)) == len(digests), "a content was published twice"
-
-
-def test_another_content_under_the_same_name_is_the_next_generation(service):
-    """D4: dropped, published, deleted, and dropped again with other bytes of equal size."""
-    service.drop_acquisition("run", FILES)
-    service.wait_until(lambda: is_done(service, "run"))
-    place = service.drop / "run"
-    place.rename(service.root / "first")
-    service.wait_until(lambda: len(service.events("acquisition.vanished")) == 1)
-    service.drop_acquisition("run", {name: data[::-1] + b"!" for name, data in FILES.items()})
-
-    service.wait_until(lambda: is_done(service, "run"))
-
-    assert [2] == [one.generation for one in current(service, "run")]
-    assert ["run", "run-r2"] == [name for name in service.datasets() if name[0] != "."]
-    assert 2 == len(list_jobs(service))
-
-
-def test_a_copy_under_another_name_is_another_acquisition(service):
-    """D5: the same bytes in another folder get a dataset of their own; the first stays as it is."""
-    service.drop_acquisition("run", FILES)
-    service.wait_until(lambda: is_done(service, "run"))
-    before = (service.target / "run" / "stackwatch.json").read_bytes()
-
-    service.drop_acquisition("copy of run", FILES)
-
-    service.wait_until(lambda: is_done(service, "copy of run"))
-    assert before == (service.target / "run" / "stackwatch.json").read_bytes()
-    first, second = (current(service, key)[0] for key in ("run", "copy of run"))
-    assert first.content_digest == second.content_digest
-    assert first.path != second.path
