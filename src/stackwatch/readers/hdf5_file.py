@@ -71,6 +71,8 @@ def dataset_at(opened: h5py.File, path: str, name: str) -> h5py.Dataset:
         It lies outside of the file, or a filter is not installed.
     """
     with damage_told(name):
+        if path not in opened:
+            raise KeyError(f"there is no “{path}”")
         dataset = opened[path]
         if not isinstance(dataset, h5py.Dataset):
             raise KeyError(f"“{path}” is no dataset")
