@@ -61,7 +61,7 @@ def test_whatever_an_instrument_does_its_final_files_are_published(service, tmp_
     for instrument in instruments:
         instrument.join()
 
-    service.wait_until(lambda: all(is_done(service, name) for name in BEHAVIOURS))
+    service.wait_until(lambda: all(is_done(service, name) for name in BEHAVIOURS), timeout_s=90)
 
     assert 0 == service.stop()
     published = [one for one in list_datasets(service) if one.published_at_us is not None]
