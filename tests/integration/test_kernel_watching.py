@@ -141,7 +141,7 @@ def test_odd_names_are_converted(poller):
         "cafe\u0301",
         "Run",
         "RUN",
-        "x" * 120,
+        "x" * 255,
     ]
     for name in names:
         (poller.drop / name).mkdir()
