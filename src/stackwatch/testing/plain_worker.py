@@ -11,7 +11,7 @@ from stackwatch.daemon.worker_main import main
 from stackwatch.stores import publish
 
 
-def _no_flags(_source: Path, _target: Path, _flags: int) -> int:
+def _no_flags(source: Path, target: Path, flags: int) -> int:
     return errno.EINVAL
 
 
