@@ -50,7 +50,7 @@ def digest_acquisition(request: ConvertRequest) -> str:
             known = _published_files(request.target)
             if known is not None and known != {show_path(name) for name in names}:
                 return ""
-            book = SourceBook(acquisition.files, acquisition.entries)
+            book = SourceBook(acquisition.files, acquisition.entries, acquisition.opener)
             try:
                 for name in names:
                     with book.borrowed(name, keep=False):

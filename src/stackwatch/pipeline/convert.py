@@ -106,7 +106,7 @@ class _Conversion:
         self._report("reading")
         self._options = acquisition.options
         frames = self._plan_frames(acquisition)
-        book = self._book = SourceBook(acquisition.files, acquisition.entries)
+        book = self._book = SourceBook(acquisition.files, acquisition.entries, acquisition.opener)
         try:
             return self._convert(acquisition, frames, book)
         finally:

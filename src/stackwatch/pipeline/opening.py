@@ -22,7 +22,9 @@ from stackwatch.pipeline.sidecars import (
     tell_sidecar,
     without_sidecars,
 )
-from stackwatch.readers.probe import open_image, probe_image
+from stackwatch.readers.folder import FolderView, is_anchor
+from stackwatch.readers.probe import open_image
+from stackwatch.readers.protocol import ImageOpener
 from stackwatch.readers.source import AcquisitionFiles, FolderFiles, ZipFiles
 from stackwatch.watch.mounts import probe_mount
 
@@ -42,6 +44,8 @@ class OpenAcquisition:
     place : Place
     look : Look
         What it looked like before anything in it was opened.
+    opener : ImageOpener
+        Opens its images.
     """
 
     listing: Listing
@@ -50,6 +54,7 @@ class OpenAcquisition:
     sidecar: Sidecar | None
     place: Place
     look: Look
+    opener: ImageOpener = open_image
 
     @property
     def entries(self) -> dict[str, FileEntry]:
@@ -58,12 +63,12 @@ class OpenAcquisition:
 
     def probe(self, path: str, scene: int = 0) -> ImageInfo:
         """Return what a file's headers tell of one image in it."""
-        with self.files.open(path) as file:
-            return probe_image(file, path, scene)
+        with self.files.open(path) as file, closing(self.opener(file, path, scene)) as reader:
+            return reader.info
 
     def palette(self, path: str, scene: int = 0) -> NDArray[Any] | None:
         """Return an image's palette as uint8 of shape (n, 3), or None."""
-        with self.files.open(path) as file, closing(open_image(file, path, scene)) as reader:
+        with self.files.open(path) as file, closing(self.opener(file, path, scene)) as reader:
             return reader.palette_rgb()
 
 

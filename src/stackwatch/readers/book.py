@@ -17,9 +17,10 @@ import xxhash
 from stackwatch.errors import VanishedError
 from stackwatch.model.acquisition import FileEntry, show_path
 from stackwatch.model.plan import StackPlan
+from stackwatch.readers.folder import FolderView, is_anchor
 from stackwatch.readers.positional import PositionalFile
 from stackwatch.readers.probe import open_image
-from stackwatch.readers.protocol import ByteRanges, Reopens, SliceReader
+from stackwatch.readers.protocol import ByteRanges, ImageOpener, Reopens, SliceReader
 from stackwatch.readers.source import AcquisitionFiles
 
 _OPEN_READERS = 32
@@ -81,6 +82,7 @@ class OpenedFile:
         digest: FileDigest,
         scene: int = 0,
         parsed: SliceReader | None = None,
+        opener: ImageOpener = open_image,
     ) -> None:
         self.entry = entry
         self.scene = scene
@@ -90,6 +92,7 @@ class OpenedFile:
         self.is_checked = False
         """Whether its pixels were compared with the plan."""
         self._parsed = parsed
+        self._opener = opener
         self._reader: SliceReader | None = None
 
     @property
@@ -100,7 +103,7 @@ class OpenedFile:
             if isinstance(parsed, Reopens):
                 self._reader = parsed.reopened(self.file)
             else:
-                self._reader = open_image(self.file, self.entry.path, self.scene)
+                self._reader = self._opener(self.file, self.entry.path, self.scene)
         return self._reader
 
     @cached_property
@@ -124,11 +127,20 @@ class SourceBook:
         Stays the caller's to close.
     entries : mapping of str to FileEntry
         Every file that may be read, by its relative path.
+    opener : ImageOpener
+        Opens the images of this acquisition.
     """
 
-    def __init__(self, files: AcquisitionFiles, entries: Mapping[str, FileEntry]) -> None:
+    def __init__(
+        self,
+        files: AcquisitionFiles,
+        entries: Mapping[str, FileEntry],
+        opener: ImageOpener = open_image,
+    ) -> None:
         self.files = files
+        self._opener = opener
         self._entries = entries
+        self._view = FolderView(files, entries, self._take_whole)
         self._lock = threading.Lock()
         self._digests: dict[str, FileDigest] = {}
         self._idle: OrderedDict[int, OpenedFile] = OrderedDict()
@@ -234,11 +246,22 @@ class SourceBook:
             with self._lock:
                 digest = self._digests.setdefault(rel, FileDigest(entry.size))
                 parsed = self._parsed.get((rel, scene))
-            return OpenedFile(entry, file, digest, scene, parsed)
+            return OpenedFile(entry, file, digest, scene, parsed, self._opener)
         except BaseException:
             with suppress(OSError):
                 file.close()
             raise
+
+    def _take_whole(self, rel: str, data: bytes) -> None:
+        """Digest a file that a reader has read by itself: it is not read again."""
+        digest = self._digests.get(rel)
+        if digest is None:
+            return
+        with digest.lock:
+            if digest.position:
+                return
+            digest.update(data)
+        self.count_bytes(len(data))
 
     def _take_idle(self, rel: str, scene: int) -> OpenedFile | None:
         with self._lock:

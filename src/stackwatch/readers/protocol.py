@@ -1,6 +1,6 @@
 """The ports of this floor: what a reader is, and what the engine pulls slices from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
@@ -48,6 +48,10 @@ class SliceReader(Protocol):
     def close(self) -> None:
         """Release the file."""
         ...
+
+
+ImageOpener = Callable[[BinaryIO, str, int], SliceReader]
+"""From an opened file, its path and the index of an image in it to a reader, as `open_image`."""
 
 
 @dataclass(frozen=True, slots=True)
