@@ -135,6 +135,16 @@ FORMATS: Final = (
         "pylibCZIrw",
         has_scenes=True,
     ),
+    Format(
+        "LIF and LOF",
+        (((0, b"\x70\0\0\0"), (8, b"\x2a")),),
+        "lif",
+        "open_lif",
+        (".lif", ".lof"),
+        "liffile",
+        "leica",
+        has_scenes=True,
+    ),
     Format("PNG", (((0, b"\x89PNG\r\n\x1a\n"),),), "raster", "open_png", (".png",), "Pillow"),
     Format(
         "JPEG",

@@ -19,7 +19,6 @@ _HEAD_BYTES = 512
 _KNOWN_MAGIC = (
     (0, b"\xda\xce\xbe\x0a", "Nikon ND2"),
     (0, b"\x6a\x50\x20\x20", "Nikon ND2 (JPEG 2000)"),
-    (0, b"\x70\x00\x00\x00", "Leica LIF"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Olympus OIB, ZVI or another OLE document"),
     (344, b"ni1\0", "the header of a NIfTI pair (.hdr and .img)"),
     (4, b"ni2\0\r\n\x1a\n", "the header of a NIfTI-2 pair (.hdr and .img)"),
@@ -38,8 +37,8 @@ _KNOWN_MAGIC = (
 """What is recognised, and named in the refusal: at which byte, which bytes, what it is."""
 
 _KNOWN_SUFFIXES = {
-    ".nd2": "Nikon ND2", ".lif": "Leica LIF",
-    ".lof": "Leica LOF", ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
+    ".nd2": "Nikon ND2", 
+    ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
     ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".dcm": "DICOM",
     ".raw": "raw", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",
     ".stk": "MetaMorph STK",
