@@ -56,7 +56,7 @@ LayoutOption = Annotated[
     str,
     typer.Option(
         help="Read the files by this layout only: single-file, ome-set, sequence, named-axes, "
-        "z-parts, layer-per-file, layer-folders.",
+        "z-parts, layer-per-file, layer-folders, volume-folder.",
     ),
 ]
 SceneOption = Annotated[

@@ -22,12 +22,13 @@ from stackwatch.layout.drafts import (
 from stackwatch.layout.names import Role, parse_families
 from stackwatch.layout.rules import RULES
 from stackwatch.layout.survey import ImageFolder, Survey, survey_listing
+from stackwatch.layout.volumes import VOLUME_FOLDER, classify_volumes, find_volumes
 from stackwatch.model.acquisition import Listing, show_path
 from stackwatch.model.options import LayoutOptions
 
 LAYER_FOLDERS: Final = "layer-folders"
 
-LAYOUTS: Final = ("auto", *RULES, LAYER_FOLDERS)
+LAYOUTS: Final = ("auto", *RULES, LAYER_FOLDERS, VOLUME_FOLDER)
 """What the `layout` setting takes."""
 
 
@@ -55,6 +56,9 @@ def classify(listing: Listing, probe: Probe, options: LayoutOptions) -> Verdict:
             f"`layout` is “{options.layout}”; it must be one of {', '.join(LAYOUTS)}.",
             hint=f"Set `layout` to one of {', '.join(LAYOUTS)}.",
         )
+    volumes = find_volumes(listing) if options.layout in {"auto", VOLUME_FOLDER} else None
+    if volumes is not None:
+        return classify_volumes(listing, volumes, probe)
     survey = survey_listing(listing, options.ignore)
     root_images = [folder for folder in survey.folders if folder.path == survey.base]
     below = [folder for folder in survey.folders if folder.path != survey.base]

@@ -40,6 +40,9 @@ TEMPORARY: Final[tuple[tuple[str, str], ...]] = (
 )
 """Names of files that somebody is still writing, or has given up."""
 
+_ZARR_METADATA: Final = frozenset({".zarray", ".zgroup", ".zattrs"})
+"""Hidden by their names, and part of what they lie beside."""
+
 _RSYNC: Final = re.compile(r"\.(?P<name>.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 """rsync writes `name` as `.name.XXXXXX` and renames it when it is whole."""
 
@@ -88,6 +91,8 @@ def is_junk(name: str) -> bool:
     ['._a.tif', 'thumbs.db', 'a.tif.part']
     """
     lower = name.lower()
+    if lower in _ZARR_METADATA:
+        return False
     return (
         lower.startswith(_HEADS)
         or lower.endswith(_TAILS)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,21 @@ class OpenAcquisition:
 
     def probe(self, path: str, scene: int = 0) -> ImageInfo:
         """Return what a file's headers tell of one image in it."""
-        with self.files.open(path) as file, closing(self.opener(file, path, scene)) as reader:
+        opener = self._opener_of(path)
+        with self.files.open(path) as file, closing(opener(file, path, scene)) as reader:
             return reader.info
 
     def palette(self, path: str, scene: int = 0) -> NDArray[Any] | None:
         """Return an image's palette as uint8 of shape (n, 3), or None."""
-        with self.files.open(path) as file, closing(self.opener(file, path, scene)) as reader:
+        opener = self._opener_of(path)
+        with self.files.open(path) as file, closing(opener(file, path, scene)) as reader:
             return reader.palette_rgb()
+
+    def _opener_of(self, path: str) -> ImageOpener:
+        """Return what opens a file; of an image that is a folder, with the files around it."""
+        if is_anchor(path):
+            return partial(open_image, view=FolderView(self.files, self.entries))
+        return self.opener
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import BinaryIO
 
 import xxhash
@@ -246,7 +246,12 @@ class SourceBook:
             with self._lock:
                 digest = self._digests.setdefault(rel, FileDigest(entry.size))
                 parsed = self._parsed.get((rel, scene))
-            return OpenedFile(entry, file, digest, scene, parsed, self._opener)
+                opener = self._opener
+                if is_anchor(rel):  # all files are parts of this image
+                    opener = partial(open_image, view=self._view)
+                    for path, other in self._entries.items():
+                        self._digests.setdefault(path, FileDigest(other.size))
+            return OpenedFile(entry, file, digest, scene, parsed, opener)
         except BaseException:
             with suppress(OSError):
                 file.close()

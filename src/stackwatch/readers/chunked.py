@@ -91,10 +91,13 @@ class ChunkedReader:
         Closed with the reader.
     info : ImageInfo
         `can_read_rows` as `reads_rows` tells.
+    cut_slices : int
+        How many slices of the first row of chunks lie before the image.
     """
 
-    def __init__(self, source: BoxSource, info: ImageInfo) -> None:
+    def __init__(self, source: BoxSource, info: ImageInfo, cut_slices: int = 0) -> None:
         self.info = info
+        self._cut = cut_slices
         self._source = source
         self._blocks = _Blocks()
 
@@ -147,8 +150,9 @@ class ChunkedReader:
 
     def _box(self, t: int, c: int, z: int, rows: tuple[int, int]) -> BoxKey:
         depth = self._source.chunk_depth
-        first = z - z % depth
-        return BoxKey(t, c, first, min(first + depth, self.info.size_z), *rows)
+        first = z - (z + self._cut) % depth
+        last = min(first + depth, self.info.size_z)
+        return BoxKey(t, c, max(first, 0), last, *rows)
 
 
 def reads_rows(chunk_rows: int, height: int) -> bool:

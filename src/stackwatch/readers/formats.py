@@ -9,6 +9,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from stackwatch.errors import UnsupportedFormatError
 from stackwatch.model.acquisition import show_path
+from stackwatch.readers.folder import WKW_HEADER, ZARR_METADATA, FolderView
 from stackwatch.readers.protocol import SliceReader
 
 Magic = tuple[tuple[int, bytes], ...]
@@ -62,8 +63,8 @@ class Format(NamedTuple):
             for magic in self.magic
         )
 
-    def open(self, file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
-        """Parse the headers of a file and return the reader of one image in it.
+    def open(self, file: BinaryIO | FolderView, name: str, scene: int = 0) -> SliceReader:
+        """Parse the headers of a file, or of a folder, and return the reader of one image in it.
 
         Raises
         ------
@@ -186,6 +187,16 @@ def format_named(suffix: str) -> Format | None:
 def _not_installed(form: Format, name: str, missing: str) -> UnsupportedFormatError:
     line = f'pip install "stackwatch[{form.extra}]"'
     return UnsupportedFormatError(
+FOLDER_FORMATS: Final = {
+    **dict.fromkeys(
+        ZARR_METADATA,
+        Format("Zarr and OME-Zarr", (), "ome_zarr", "open_zarr", (), "zarr", has_scenes=True),
+    ),
+    WKW_HEADER: Format("WKW", (), "wkw_input", "open_wkw", (), "imagecodecs"),
+}
+"""Images that are folders, by the names of the files that stand for them."""
+
+
         f"“{show_path(name)}” is {form.name}, which needs the Python package {missing}, and that "
         f"is not installed. Run `{line}` and start the service again.",
         hint=f"Run `{line}` and start the service again.",

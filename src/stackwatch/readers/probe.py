@@ -10,7 +10,15 @@ from typing import BinaryIO
 from stackwatch.errors import CorruptSliceError, UnsupportedFormatError
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo
-from stackwatch.readers.formats import FORMATS, Format, format_named, format_of, show_formats
+from stackwatch.readers.folder import FolderView
+from stackwatch.readers.formats import (
+    FOLDER_FORMATS,
+    FORMATS,
+    Format,
+    format_named,
+    format_of,
+    show_formats,
+)
 from stackwatch.readers.gunzip import GZIP_MAGIC, inflated_head
 from stackwatch.readers.protocol import SliceReader
 
@@ -51,7 +59,9 @@ FOREIGN_SUFFIXES = frozenset(_KNOWN_SUFFIXES)
 """Suffixes of image formats that are known but not read by this version."""
 
 
-def open_image(file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
+def open_image(
+    file: BinaryIO, name: str, scene: int = 0, view: FolderView | None = None
+) -> SliceReader:
     """Parse the headers of a seekable file and return its reader.
 
     Parameters
@@ -63,6 +73,8 @@ def open_image(file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
         OME-TIFF which file of its set it is.
     scene : int
         Which image, where the file holds several: an index in `ImageInfo.scenes`.
+    view : FolderView or None
+        The files beside it, for an image that is a folder: `file` is then its anchor.
 
     Raises
     ------
@@ -75,6 +87,9 @@ def open_image(file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
     MixedSlicesError, AmbiguousLayoutError
         The pages of the file do not form one image, or do not say which.
     """
+    folder_form = FOLDER_FORMATS.get(name.rpartition("/")[2])
+    if view is not None and folder_form is not None:
+        return folder_form.open(view, name, scene)
     file.seek(0)
     head = file.read(_HEAD_BYTES)
     form = _format_inside(head, name) or format_of(head) or _format_by_suffix(head, name)
@@ -83,9 +98,11 @@ def open_image(file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
     return form.open(file, name, scene)
 
 
-def probe_image(file: BinaryIO, name: str, scene: int = 0) -> ImageInfo:
+def probe_image(
+    file: BinaryIO, name: str, scene: int = 0, view: FolderView | None = None
+) -> ImageInfo:
     """Return what a file's headers tell, as `open_image` with the reader closed again."""
-    reader = open_image(file, name, scene)
+    reader = open_image(file, name, scene, view)
     try:
         return reader.info
     finally:
