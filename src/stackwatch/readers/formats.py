@@ -111,6 +111,15 @@ FORMATS: Final = (
         "tifffile, imagecodecs",
         has_scenes=True,
     ),
+    Format(  # opened by `open_tiff`, which finds its tag
+        "LSM",
+        (),
+        "lsm",
+        "open_lsm",
+        (".lsm",),
+        "tifffile, imagecodecs",
+        has_scenes=True,
+    ),
     Format(
         "NIfTI",
         (((344, b"n+1\0"),), ((4, b"n+2\0\r\n\x1a\n"),)),
@@ -137,6 +146,25 @@ FORMATS: Final = (
         has_scenes=True,
     ),
     Format(
+        "HDF5 and Imaris IMS",
+        (((0, b"\x89HDF\r\n\x1a\n"),),),
+        "hdf5",
+        "open_hdf5",
+        (".ims", ".h5", ".hdf5", ".hdf"),
+        "h5py",
+        has_scenes=True,
+    ),
+    Format(
+        "LIF and LOF",
+        (((0, b"\x70\0\0\0"), (8, b"\x2a")),),
+        "lif",
+        "open_lif",
+        (".lif", ".lof"),
+        "liffile",
+        "leica",
+        has_scenes=True,
+    ),
+    Format(
         "LIF and LOF",
         (((0, b"\x70\0\0\0"), (8, b"\x2a")),),
         "lif",
@@ -155,17 +183,18 @@ FORMATS: Final = (
         (".jpg", ".jpeg", ".jpe", ".jfif"),
         "Pillow",
     ),
-    Format(
-        "HDF5 and Imaris IMS",
-        (((0, b"\x89HDF\r\n\x1a\n"),),),
-        "hdf5",
-        "open_hdf5",
-        (".ims", ".h5", ".hdf5", ".hdf"),
-        "h5py",
-        has_scenes=True,
-    ),
     Format("BMP", (((0, b"BM"),),), "raster", "open_bmp", (".bmp", ".dib"), "Pillow"),
 )
+
+
+FOLDER_FORMATS: Final = {
+    **dict.fromkeys(
+        ZARR_METADATA,
+        Format("Zarr and OME-Zarr", (), "ome_zarr", "open_zarr", (), "zarr", has_scenes=True),
+    ),
+    WKW_HEADER: Format("WKW", (), "wkw_input", "open_wkw", (), "imagecodecs"),
+}
+"""Images that are folders, by the names of the files that stand for them."""
 
 
 def show_formats() -> str:
@@ -187,16 +216,6 @@ def format_named(suffix: str) -> Format | None:
 def _not_installed(form: Format, name: str, missing: str) -> UnsupportedFormatError:
     line = f'pip install "stackwatch[{form.extra}]"'
     return UnsupportedFormatError(
-FOLDER_FORMATS: Final = {
-    **dict.fromkeys(
-        ZARR_METADATA,
-        Format("Zarr and OME-Zarr", (), "ome_zarr", "open_zarr", (), "zarr", has_scenes=True),
-    ),
-    WKW_HEADER: Format("WKW", (), "wkw_input", "open_wkw", (), "imagecodecs"),
-}
-"""Images that are folders, by the names of the files that stand for them."""
-
-
         f"“{show_path(name)}” is {form.name}, which needs the Python package {missing}, and that "
         f"is not installed. Run `{line}` and start the service again.",
         hint=f"Run `{line}` and start the service again.",
