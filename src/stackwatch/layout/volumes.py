@@ -119,7 +119,7 @@ def _stacks(layer: VolumeLayer, info: ImageInfo, listing: Listing) -> Iterable[S
             label="_".join(part for part in (layer.name, label) if part),
             is_label_enough=bool(layer.name) or is_named,
             channel=channel,
-            words=layer.words or own_name,
+            words=(info.category,) if info.category else layer.words or own_name,
         )
 
 

@@ -101,6 +101,8 @@ class ImageInfo:
     is_one_of_scenes : bool
         Whether one of `scenes` has to be named: they are alternatives (the datasets of an HDF5
         file), not parts of an acquisition.
+    category : str
+        `color` or `segmentation` where the file itself says what it holds; empty where not.
     absent_tcz : tuple of (int, int, int)
         t, c, z of planes that the file declares and does not hold; `read_plane` refuses them.
     partial_tcz : tuple of (int, int, int)
@@ -130,6 +132,7 @@ class ImageInfo:
     scenes: tuple[str, ...] = ()
     scene: int = 0
     is_one_of_scenes: bool = False
+    category: str = ""
     absent_tcz: tuple[tuple[int, int, int], ...] = ()
     partial_tcz: tuple[tuple[int, int, int], ...] = ()
     channel_pixels: tuple[PixelFormat, ...] = ()

@@ -10,8 +10,8 @@ from stackwatch.pipeline.changes import ensure_unchanged
 from stackwatch.pipeline.manifest import check_manifest, combine_digests, load_manifest
 from stackwatch.pipeline.opening import open_acquisition, plan_acquisition
 from stackwatch.pipeline.request import ConvertRequest
-from stackwatch.pipeline.sidecars import digest_meaning
 from stackwatch.readers.book import SourceBook
+from stackwatch.readers.folder import is_anchor
 from stackwatch.stores.properties import MANIFEST_FILE
 from stackwatch.stores.publish import Staging
 
@@ -47,6 +47,8 @@ def digest_acquisition(request: ConvertRequest) -> str:
             datasets = plan_acquisition(acquisition)
             stacks = [stack for dataset in datasets for stack in dataset.stacks]
             names = sorted({name for stack in stacks for name in stack.files})
+            if any(is_anchor(name) for name in names):
+                names = sorted(acquisition.entries)
             known = _published_files(request.target)
             if known is not None and known != {show_path(name) for name in names}:
                 return ""
@@ -57,7 +59,7 @@ def digest_acquisition(request: ConvertRequest) -> str:
                         pass  # opened once, it is digested whole by `finish`
                 book.finish()
                 ensure_unchanged(acquisition.place, acquisition.look)
-                return combine_digests(book.file_digests(), digest_meaning(acquisition.sidecar))
+                return combine_digests(book.file_digests(), acquisition.meaning_digest)
             finally:
                 book.close()
     finally:

@@ -19,6 +19,7 @@ from stackwatch.readers.damage import no_such_image, unsupported
 from stackwatch.readers.folder import FolderView, join
 from stackwatch.readers.limits import check_declared_size
 from stackwatch.readers.scale import length_nm
+from stackwatch.readers.webknossos_layer import open_layer_array, read_layer
 from stackwatch.readers.zarr_store import ZarrBoxes, open_array, read_json
 
 _OLD_AXES: Final = "tczyx"
@@ -78,6 +79,9 @@ def open_zarr(view: FolderView, anchor: str, scene: int = 0) -> ChunkedReader:
         The caller passes them on.
     """
     root = anchor.rpartition("/")[0]
+    layer = read_layer(view, root)
+    if layer is not None:
+        return open_layer_array(view, root, layer)
     images = _find_images(view, root)
     if scene >= len(images.paths):
         raise no_such_image(root or anchor, scene, len(images.paths))

@@ -12,7 +12,7 @@ import os
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -166,6 +166,13 @@ def morton_places(edge: int) -> NDArray[np.uint32]:
     return places
 
 
+OpenFile = Callable[[Path], int]
+
+
+def _open_plain(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
 class WkwMag:
     """One mag of a WKW layer, read in parts. Usable by several threads; closed by its opener.
 
@@ -173,6 +180,8 @@ class WkwMag:
     ----------
     folder : Path
         The directory with `header.wkw`.
+    open_file : callable
+        From a path below it to a descriptor; FileNotFoundError for a cube that was not written.
 
     Raises
     ------
@@ -182,10 +191,15 @@ class WkwMag:
         There is none, or it cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_file: OpenFile = _open_plain) -> None:
         self._folder = folder
+        self._open_file = open_file
         path = folder / HEADER_FILE
-        self.header = parse_header(path.read_bytes(), path)
+        descriptor = open_file(path)
+        try:
+            self.header = parse_header(os.pread(descriptor, HEADER_BYTES, 0), path)
+        finally:
+            os.close(descriptor)
         self._cubes: OrderedDict[tuple[int, int, int], _Cube | None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -273,7 +287,7 @@ class WkwMag:
                 oldest.close()
         path = self._folder / cube_path(cube_zyx)
         try:
-            cube = _Cube(path, self.header)
+            cube = _Cube(path, self.header, self._open_file(path))
         except FileNotFoundError:
             self._cubes[cube_zyx] = None
             return None
@@ -289,9 +303,9 @@ def cube_path(cube_zyx: tuple[int, int, int]) -> str:
 class _Cube:
     """One open file and its jump table."""
 
-    def __init__(self, path: Path, header: WkwHeader) -> None:
+    def __init__(self, path: Path, header: WkwHeader, descriptor: int) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = descriptor
         try:
             own = parse_header(os.pread(self._descriptor, HEADER_BYTES, 0), path)
             if own.pack() != header.pack():

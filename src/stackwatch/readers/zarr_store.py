@@ -168,6 +168,35 @@ def read_json(view: FolderView, path: str) -> dict[str, Any] | None:
     )
 
 
+def read_array(array: zarr.Array[Any], index: tuple[int | slice, ...], folder: str) -> NDArray[Any]:
+    """Return a part of an array, native byte order.
+
+    Raises
+    ------
+    CorruptSliceError
+        A chunk of it is damaged.
+    """
+    try:
+        found = np.asarray(array[index])
+    except StackwatchError:
+        raise
+    except Exception as error:  # codecs raise what they like
+        why = " ".join(str(error).split())[:200]
+        shown = ", ".join(
+            f"{part.start or 0}:{'' if part.stop is None else part.stop}"
+            if isinstance(part, slice)
+            else str(part)
+            for part in index
+        )
+        raise CorruptSliceError(
+            f"Part [{shown}] of the Zarr array “{show_path(folder)}” cannot be decoded ({why}): a "
+            "chunk is truncated or damaged. Copy it again.",
+            hint="Copy the array again.",
+            path=show_path(folder),
+        ) from error
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
+
+
 @dataclass(frozen=True)
 class ZarrBoxes:
     """Parts of one array; shared by all threads.
@@ -199,21 +228,8 @@ class ZarrBoxes:
         """Return voxels, as `BoxSource.read_box` says."""
         width = self.array.shape[self.axes.index("x")]
         index, order = select_axes(self.axes, box, width)
-        try:
-            found = np.asarray(self.array[index])
-        except StackwatchError:
-            raise
-        except Exception as error:
-            why = " ".join(str(error).split())[:200]
-            raise CorruptSliceError(
-                f"Slices {box.first_z} to {box.last_z - 1} (channel {box.c}, timepoint {box.t}) of "
-                f"the Zarr array “{show_path(self.folder)}” cannot be decoded ({why}): a chunk is "
-                "truncated or damaged. Copy it again.",
-                hint="Copy the array again.",
-                path=show_path(self.folder),
-                first_slice=box.first_z,
-            ) from error
-        turned = found.astype(found.dtype.newbyteorder("="), copy=False).transpose(order)
+        found = read_array(self.array, index, self.folder)
+        turned = found.transpose(order)
         return turned if "z" in self.axes else turned[None]
 
     def byte_span(self, box: BoxKey) -> tuple[int, int]:
