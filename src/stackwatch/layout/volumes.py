@@ -135,6 +135,8 @@ def _recognise(
         layers = _finest_mags(listing, _mags_below(root, zarr | wkw), wkw)
         return Volumes("a WEBKNOSSOS dataset", root, layers)
     kinds = [bool(zarr), bool(wkw), bool(knossos)]
+    finest = {folder for folder in knossos if folder.rpartition("/")[2] == "mag1"}
+    knossos = finest if finest and not _mag_roots(knossos - finest) else knossos
     roots = sorted(_topmost(zarr | knossos), key=natural_key)
     if sum(kinds) > 1 or len(described) > 1 or (not wkw and len(roots) > 1):
         raise _several(listing, described or [*roots, *sorted(wkw)])
@@ -143,8 +145,15 @@ def _recognise(
         common = {folder.rpartition("/")[0].rpartition("/")[0] for folder in wkw}
         return Volumes("WKW", common.pop() if len(common) == 1 else "", layers)
     if knossos:
-        return Volumes("KNOSSOS cubes", roots[0], (VolumeLayer(_join(roots[0], KNOSSOS_CONF)),))
+        anchor = _join(roots[0], KNOSSOS_CONF)
+        root = roots[0].rpartition("/")[0] if finest == {roots[0]} else roots[0]
+        return Volumes("KNOSSOS cubes", root, (VolumeLayer(anchor),))
     return _zarr(listing, roots[0], zarr)
+
+
+def _mag_roots(folders: set[str]) -> set[str]:
+    """Return the folders that are not called like a coarser mag of KNOSSOS."""
+    return {one for one in folders if not re.fullmatch(r"mag\d+", one.rpartition("/")[2])}
 
 
 def _zarr(listing: Listing, root: str, zarr: set[str]) -> Volumes:

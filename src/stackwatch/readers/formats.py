@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from stackwatch.errors import UnsupportedFormatError
 from stackwatch.model.acquisition import show_path
-from stackwatch.readers.folder import WKW_HEADER, ZARR_METADATA, FolderView
+from stackwatch.readers.folder import KNOSSOS_CONF, WKW_HEADER, ZARR_METADATA, FolderView
 from stackwatch.readers.protocol import SliceReader
 
 Magic = tuple[tuple[int, bytes], ...]
@@ -193,6 +193,7 @@ FOLDER_FORMATS: Final = {
         Format("Zarr and OME-Zarr", (), "ome_zarr", "open_zarr", (), "zarr", has_scenes=True),
     ),
     WKW_HEADER: Format("WKW", (), "wkw_input", "open_wkw", (), "imagecodecs"),
+    KNOSSOS_CONF: Format("KNOSSOS cubes", (), "knossos", "open_knossos", ()),
 }
 """Images that are folders, by the names of the files that stand for them."""
 
