@@ -20,7 +20,7 @@ class FileKind(StrEnum):
 
 FOREIGN_SUFFIXES: Final = frozenset(
     """.gif .webp .ico .jp2 .j2k .jpx .pgm .ppm .pbm .pnm .tga
-    .dm2 .ser .emi .emd .zvi .nd2 .xlef .oib .oif .oir .vsi .ims
+    .dm2 .ser .emi .emd .zvi .xlef .oif .oir .vsi .ims
     .nrrd .dcm .dicom .stk .dv .r3d .ics .ids .svs .ndpi .scn
     .n5 .npy .npz .raw .wkw .ozx .sld .lei .gwy .spe .fli .flex .btr""".split()  # noqa: SIM905 - a table of words reads better than 60 lines
 )

@@ -25,9 +25,6 @@ from stackwatch.readers.protocol import SliceReader
 _HEAD_BYTES = 512
 
 _KNOWN_MAGIC = (
-    (0, b"\xda\xce\xbe\x0a", "Nikon ND2"),
-    (0, b"\x6a\x50\x20\x20", "Nikon ND2 (JPEG 2000)"),
-    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Olympus OIB, ZVI or another OLE document"),
     (344, b"ni1\0", "the header of a NIfTI pair (.hdr and .img)"),
     (4, b"ni2\0\r\n\x1a\n", "the header of a NIfTI-2 pair (.hdr and .img)"),
     (128, b"DICM", "DICOM"),
@@ -36,7 +33,7 @@ _KNOWN_MAGIC = (
     (0, b"GIF87a", "GIF"),
     (0, b"GIF89a", "GIF"),
     (0, b"RIFF", "WebP or another RIFF file"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000 (as ND2 files of before 2010 are)"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"\x1f\x8b", "a gzip file"),
@@ -45,8 +42,7 @@ _KNOWN_MAGIC = (
 """What is recognised, and named in the refusal: at which byte, which bytes, what it is."""
 
 _KNOWN_SUFFIXES = {
-    ".nd2": "Nikon ND2", 
-    ".xlef": "Leica XLEF", ".oib": "Olympus OIB", ".oif": "Olympus OIF",
+    ".xlef": "Leica XLEF", ".oif": "Olympus OIF",
     ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".dcm": "DICOM",
     ".raw": "raw", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",
     ".stk": "MetaMorph STK",

@@ -7,6 +7,8 @@ the source's, and a file that is cut meanwhile gives an error where a map would 
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from stackwatch.readers.positional import PositionalFile
@@ -80,3 +82,22 @@ class ReadingStream(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+@contextmanager
+def path_of(file: BinaryIO) -> Iterator[str]:
+    """Lend a path of an opened file, for a library that opens paths only.
+
+    It leads to the very file that is open, whatever its name has become. A file in memory is
+    copied into one that has no name on any disk, which lives as long as the library keeps it open.
+    """
+    if not isinstance(file, io.BytesIO):
+        yield f"/proc/self/fd/{file.fileno()}"
+        return
+    descriptor = os.memfd_create("stackwatch", os.MFD_CLOEXEC)
+    try:
+        with file.getbuffer() as data, os.fdopen(descriptor, "wb", closefd=False) as copied:
+            copied.write(data)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
