@@ -36,7 +36,8 @@ def convert(
         The options of `stackwatch convert`, by the same names, all optional: `voxel_size_nm`,
         `name`, `layer_name`, `category`, `format`, `interpolation`, `max_mag`, `codec`,
         `downsample`, `chunk`, `shard`, `threads`, `memory_gib`, `verify`, `layout`,
-        `scene`, `missing_slices`, `alpha`, `cast`, `ignore`. See `stackwatch.ConvertFlags`.
+        `scene`, `missing_slices`, `alpha`, `cast`, `rescale`, `raw_shape`, `raw_axes`,
+        `raw_dtype`, `raw_byte_order`, `raw_offset`, `ignore`. See `stackwatch.ConvertFlags`.
 
     Returns
     -------

@@ -23,6 +23,12 @@ from stackwatch.cli.options import (
     MemoryOption,
     MissingSlicesOption,
     NameOption,
+    RawAxesOption,
+    RawByteOrderOption,
+    RawDtypeOption,
+    RawOffsetOption,
+    RawShapeOption,
+    RescaleOption,
     SceneOption,
     ShardOption,
     SourceArgument,
@@ -31,6 +37,8 @@ from stackwatch.cli.options import (
     VerifyOption,
     VoxelSizeOption,
     given,
+    parse_raw_shape,
+    parse_rescale,
     parse_shard,
     parse_voxel_size,
 )
@@ -66,6 +74,12 @@ def convert(
     missing_slices: MissingSlicesOption = "park",
     alpha: AlphaOption = "park",
     cast: CastOption = None,
+    rescale: RescaleOption = None,
+    raw_shape: RawShapeOption = None,
+    raw_axes: RawAxesOption = None,
+    raw_dtype: RawDtypeOption = None,
+    raw_byte_order: RawByteOrderOption = None,
+    raw_offset: RawOffsetOption = None,
     ignore: IgnoreOption = None,
     store_format: FormatOption = "zarr3",
     interpolation: InterpolationOption = "default",
@@ -94,6 +108,8 @@ def convert(
         codec=codec, downsample=downsample, chunk=chunk, shard=parse_shard(shard),
         threads=threads, memory_gib=memory_gib, verify=verify, layout=layout,
         scene=scene, missing_slices=missing_slices, alpha=alpha, cast=cast, ignore=ignore,
+        rescale=parse_rescale(rescale), raw_shape=parse_raw_shape(raw_shape), raw_axes=raw_axes,
+        raw_dtype=raw_dtype, raw_byte_order=raw_byte_order, raw_offset=raw_offset,
     ))  # fmt: skip
     result = _run(source, target, flags, as_json=as_json)
     if as_json:

@@ -19,9 +19,17 @@ from stackwatch.cli.options import (
     LayoutOption,
     MaxMagOption,
     MissingSlicesOption,
+    RawAxesOption,
+    RawByteOrderOption,
+    RawDtypeOption,
+    RawOffsetOption,
+    RawShapeOption,
+    RescaleOption,
     SceneOption,
     VoxelSizeOption,
     given,
+    parse_raw_shape,
+    parse_rescale,
     parse_voxel_size,
 )
 
@@ -49,6 +57,12 @@ def inspect(
     missing_slices: MissingSlicesOption = "park",
     alpha: AlphaOption = "park",
     cast: CastOption = None,
+    rescale: RescaleOption = None,
+    raw_shape: RawShapeOption = None,
+    raw_axes: RawAxesOption = None,
+    raw_dtype: RawDtypeOption = None,
+    raw_byte_order: RawByteOrderOption = None,
+    raw_offset: RawOffsetOption = None,
     ignore: IgnoreOption = None,
     max_mag: MaxMagOption = None,
     downsample: DownsampleOption = True,
@@ -66,7 +80,9 @@ def inspect(
     options = ConvertFlags(**given(
         voxel_size_nm=parse_voxel_size(voxel_size_nm), layer_name=layer_name, category=category,
         layout=layout, scene=scene, missing_slices=missing_slices, alpha=alpha, cast=cast,
-        ignore=ignore, max_mag=max_mag, downsample=downsample,
+        ignore=ignore, max_mag=max_mag, downsample=downsample, rescale=parse_rescale(rescale),
+        raw_shape=parse_raw_shape(raw_shape), raw_axes=raw_axes, raw_dtype=raw_dtype,
+        raw_byte_order=raw_byte_order, raw_offset=raw_offset,
     )).options()  # fmt: skip
     refuse_absent(path)
     found = inspect_acquisition(path.absolute(), options)

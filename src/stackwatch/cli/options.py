@@ -82,6 +82,41 @@ CastOption = Annotated[
         help="Cast voxels to this type, e.g. `float32`, where WEBKNOSSOS does not take theirs.",
     ),
 ]
+RescaleOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MIN,MAX",
+        help="Values of color layers that become the smallest and the largest of `--cast`, by "
+        "default of uint8; what lies beyond is clipped.",
+    ),
+]
+RawShapeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="Z,Y,X",
+        help="Extents of a raw file, slowest axis first: `120,2048,2048`.",
+    ),
+]
+RawAxesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AXES",
+        help="What the extents of a raw file are, of t, c, z, y, x and s (samples). "
+        "[default: zyx, or yx]",
+    ),
+]
+RawDtypeOption = Annotated[
+    str | None,
+    typer.Option(metavar="TYPE", help="Type of a raw file's values, e.g. `uint16`."),
+]
+RawByteOrderOption = Annotated[
+    Literal["little", "big"] | None,
+    typer.Option(help="Order of the bytes of a raw file's values."),
+]
+RawOffsetOption = Annotated[
+    int | None,
+    typer.Option(metavar="BYTES", help="Bytes of a raw file before its first value. [default: 0]"),
+]
 IgnoreOption = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Leave out paths like `previews/*`. May be repeated."),
@@ -185,6 +220,41 @@ def parse_shard(text: str | None) -> int | tuple[int, ...] | None:
     if len(edges) not in {1, 3}:
         raise _bad_list("--shard", text, "1024,1024,32")
     return edges[0] if len(edges) == 1 else edges
+
+
+def parse_rescale(text: str | None) -> tuple[float, ...] | None:
+    """Read `0,4095`.
+
+    Raises
+    ------
+    UsageError
+        These are not two numbers.
+    """
+    if text is None:
+        return None
+    try:
+        ends = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise _bad_list("--rescale", text, "0,4095") from error
+    if len(ends) != 2:
+        raise _bad_list("--rescale", text, "0,4095")
+    return ends
+
+
+def parse_raw_shape(text: str | None) -> tuple[int, ...] | None:
+    """Read `120,2048,2048`.
+
+    Raises
+    ------
+    UsageError
+        These are no whole numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise _bad_list("--raw-shape", text, "120,2048,2048") from error
 
 
 def given(**flags: Any) -> dict[str, Any]:

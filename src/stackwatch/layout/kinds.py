@@ -20,9 +20,9 @@ class FileKind(StrEnum):
 
 FOREIGN_SUFFIXES: Final = frozenset(
     """.gif .webp .ico .jp2 .j2k .jpx .pgm .ppm .pbm .pnm .tga
-    .dm2 .ser .emi .emd .zvi .xlef .oif .oir .vsi .ims
+    .dm2 .ser .emi .emd .zvi .xlef .oif .oir .vsi
     .nrrd .dcm .dicom .stk .dv .r3d .ics .ids .svs .ndpi .scn
-    .n5 .npy .npz .raw .wkw .ozx .sld .lei .gwy .spe .fli .flex .btr""".split()  # noqa: SIM905 - a table of words reads better than 60 lines
+    .n5 .npy .npz .wkw .ozx .sld .lei .gwy .spe .fli .flex .btr""".split()  # noqa: SIM905 - a table of words reads better than 60 lines
 )
 """Image formats that are not read (yet): beside a stack they are reported, not passed over."""
 

@@ -15,6 +15,7 @@ from stackwatch.layout.ignore import Matcher, compile_ignore
 from stackwatch.layout.sidecar import SIDECAR_SUFFIX, plain_name
 from stackwatch.model.acquisition import FileEntry, Listing, Refusal, show_path
 from stackwatch.model.options import LayoutOptions
+from stackwatch.model.raw import names_of_descriptions
 
 __all__ = ["list_acquisition", "list_beside", "list_file", "list_zip"]
 
@@ -50,7 +51,7 @@ def list_acquisition(
     -------
     Listing
         For a single file its root is the folder it lies in, for an archive the archive. The
-        sidecar of a single file is listed with it.
+        sidecar of a single file is listed with it, and so are the texts that describe a raw one.
 
     Raises
     ------
@@ -95,7 +96,8 @@ def list_beside(file: Path) -> Listing:
 
 
 def _beside(file: Path) -> tuple[str, ...]:
-    names = dict.fromkeys(f"{name}{SIDECAR_SUFFIX}" for name in (file.name, plain_name(file.name)))
+    sidecars = (f"{name}{SIDECAR_SUFFIX}" for name in (file.name, plain_name(file.name)))
+    names = dict.fromkeys((*sidecars, *names_of_descriptions(file.name)))
     return tuple(name for name in names if os.path.lexists(file.with_name(name)))
 
 

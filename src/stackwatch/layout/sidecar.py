@@ -7,7 +7,7 @@ It lies inside the acquisition's folder, at its top, or beside a loose file or g
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from stackwatch.errors import SidecarError
 from stackwatch.layout.sidecar_keys import LayerValues, check_values
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.facts import Directives
+from stackwatch.model.raw import RawFacts
 
 SIDECAR_NAME: Final = "stackwatch.toml"
 SIDECAR_SUFFIX: Final = ".stackwatch.toml"
@@ -40,6 +41,9 @@ class Sidecar:
     layer_name : str or None
     layers : tuple of LayerValues
         `[[layer]]`: first match wins.
+    rescale : tuple of (float, float) or None
+    raw : RawFacts
+        `[raw]`: what raw files are.
     metadata : mapping
         Of plain values; kept with the dataset.
     directives : Directives
@@ -52,6 +56,8 @@ class Sidecar:
     category: str | None = None
     layer_name: str | None = None
     layers: tuple[LayerValues, ...] = ()
+    rescale: tuple[float, float] | None = None
+    raw: RawFacts = field(default_factory=RawFacts)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     directives: Directives = field(default_factory=Directives)
 
@@ -67,6 +73,8 @@ class Sidecar:
             "category": self.category,
             "layer_name": self.layer_name,
             "layer": [[rule.match, rule.name, rule.category] for rule in self.layers],
+            "rescale": list(self.rescale) if self.rescale is not None else None,
+            "raw": {key: value for key, value in asdict(self.raw).items() if value},
             "metadata": dict(self.metadata),
         }
         return {key: value for key, value in said.items() if value}
@@ -216,6 +224,8 @@ def parse_sidecar(data: bytes, path: Path) -> Sidecar:
         category=values.get("category"),
         layer_name=values.get("layer_name"),
         layers=values.get("layer", ()),
+        rescale=values.get("rescale"),
+        raw=values.get("raw", RawFacts()),
         metadata=values.get("metadata", {}),
         directives=Directives(
             name=values.get("name", ""),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stackwatch.model.acquisition import show_path
+from stackwatch.model.raw import RawFacts
 from stackwatch.model.toml_text import describe_syntax, describe_undecodable, line_of
 
 _LONGEST_NAME: Final = 200
@@ -23,6 +24,7 @@ _LONGEST_LOCATED: Final = 2**16
 
 _TOP_PRIORITY: Final = 100
 _TOP_COUNT: Final = 2**53
+_TOP_VALUE: Final = 1e300
 _LONGEST_EDGE_NM: Final = 1e15
 _CATEGORIES: Final = ("color", "segmentation")
 
@@ -73,7 +75,12 @@ def check_values(data: bytes) -> tuple[dict[str, Any], list[str]]:
     except ValueError as error:  # a number of thousands of digits
         return {}, [str(error).partition(";")[0]]
     checks = _Checks()
-    keys = {**_KEYS, "layer": checks.layers, "metadata": checks.metadata}
+    keys = {
+        **_KEYS,
+        "layer": checks.layers,
+        "raw": checks.raw,
+        "metadata": checks.metadata,
+    }
     values = checks.table(document, keys, ())
     return values, _with_lines(checks.mistakes, text)
 
@@ -119,6 +126,19 @@ class _Checks:
                 LayerValues(values.get("match", ""), values.get("name"), values.get("category"))
             )
         return tuple(rules)
+
+    def raw(self, found: Any) -> RawFacts:
+        """Return the checked values of `[raw]`."""
+        if not isinstance(found, dict):
+            what = "`raw` must be written [raw], with lines of `key = value` below it"
+            self.mistakes.append((("raw",), what))
+            return RawFacts()
+        count = len(self.mistakes)
+        facts = RawFacts(**self.table(found, _RAW_KEYS, ("raw",)))
+        if len(self.mistakes) == count and facts.mistake:
+            self.mistakes.append((("raw",), f"`raw`: {facts.mistake}"))
+            return RawFacts()
+        return facts
 
     def metadata(self, found: Any) -> dict[str, Any]:
         """Return the checked values of `[metadata]`."""
@@ -190,6 +210,31 @@ def _count(value: Any) -> int:
     return int(value)
 
 
+def _offset(value: Any) -> int:
+    if not _is_whole(value) or not 0 <= value < _TOP_COUNT:
+        raise _WrongError("must be a whole number of at least 0")
+    return int(value)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    is_list = isinstance(value, list) and 2 <= len(value) <= 6
+    if not is_list or not all(_is_whole(one) and 0 < one < _TOP_COUNT for one in value):
+        raise _WrongError("must be a list of whole numbers of at least 1, such as [120, 512, 512]")
+    return tuple(value)
+
+
+def _rescale(value: Any) -> tuple[float, float]:
+    is_list = isinstance(value, list) and len(value) == 2
+    if not is_list or not all(_is_finite(one) for one in value) or value[0] >= value[1]:
+        raise _WrongError("must be [smallest, largest], two numbers")
+    return float(value[0]), float(value[1])
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < _TOP_VALUE
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -235,17 +280,25 @@ _LAYER_KEYS: Final[dict[str, Callable[[Any], Any]]] = {
     "name": _text,
     "category": _category,
 }
+_RAW_KEYS: Final[dict[str, Callable[[Any], Any]]] = {
+    "shape": _shape,
+    "axes": _text,
+    "dtype": _text,
+    "byte_order": _text,
+    "offset": _offset,
+}
 _KEYS: Final[dict[str, Callable[[Any], Any]]] = {
     "name": _name,
     "voxel_size_nm": _voxel_size,
     "category": _category,
     "layer_name": _text,
+    "rescale": _rescale,
     "skip": _flag,
     "upload": _flag,
     "priority": _priority,
     "expected_files": _count,
 }
-"""Beside `layer` and `metadata`, which are tables."""
+"""Beside `layer`, `raw` and `metadata`, which are tables."""
 
 
 def _show_key(path: _Path) -> str:

@@ -23,6 +23,7 @@ from stackwatch.model.options import (
     VerifyMode,
     VoxelSizeOptions,
 )
+from stackwatch.model.raw import RAW_DTYPES, RAW_ORDERS, RawFacts
 from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES, Category
 
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
@@ -34,6 +35,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "missing_slices": ("park", "black"),
     "alpha": ("park", "drop"),
     "cast": tuple(sorted({*COLOR_DTYPES, *SEGMENTATION_DTYPES})),
+    "raw_dtype": RAW_DTYPES,
+    "raw_byte_order": RAW_ORDERS,
 }
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 8, 512
 
@@ -60,6 +63,12 @@ class FlagKeywords(TypedDict, total=False):
     missing_slices: Literal["park", "black"]
     alpha: Literal["park", "drop"]
     cast: str | None
+    rescale: Sequence[float] | None
+    raw_shape: Sequence[int] | None
+    raw_axes: str | None
+    raw_dtype: str | None
+    raw_byte_order: Literal["little", "big"] | None
+    raw_offset: int | None
     ignore: Sequence[str]
 
 
@@ -101,6 +110,19 @@ class ConvertFlags:
     alpha : "park" | "drop"
     cast : str
         numpy type for voxel types WEBKNOSSOS does not take.
+    rescale : sequence of 2 float
+        Values of color layers that become the smallest and the largest of `cast`, by default of
+        uint8; what lies beyond is clipped.
+    raw_shape : sequence of int
+        Extents of a raw file, slowest axis first: z, y, x, or y, x.
+    raw_axes : str
+        Letters of t, c, z, y, x, s (samples) for extents in another order, or more of them.
+    raw_dtype : str
+        numpy type of a raw file's values.
+    raw_byte_order : "little" | "big"
+        Of values of several bytes.
+    raw_offset : int
+        Bytes before the first value.
     ignore : sequence of str
         Glob patterns of paths that do not belong to the acquisition.
     """
@@ -124,6 +146,12 @@ class ConvertFlags:
     missing_slices: str = "park"
     alpha: str = "park"
     cast: str | None = None
+    rescale: Sequence[float] | None = None
+    raw_shape: Sequence[int] | None = None
+    raw_axes: str | None = None
+    raw_dtype: str | None = None
+    raw_byte_order: str | None = None
+    raw_offset: int | None = None
     ignore: Sequence[str] = ()
 
     def options(self) -> ConvertOptions:
@@ -175,7 +203,32 @@ class ConvertFlags:
             alpha=_choice(self.alpha),
             scenes=self.scene if self.scene is not None else EVERY_SCENE,
             cast=self.cast,
+            rescale=self._rescale(),
+            raw=self._raw(),
         )
+
+    def _rescale(self) -> tuple[float, float] | None:
+        if self.rescale is None:
+            return None
+        ends = tuple(self.rescale)
+        if len(ends) != 2 or not all(map(math.isfinite, ends)) or ends[0] >= ends[1]:
+            raise _wrong("rescale", ends, "two numbers, the smaller first")
+        return ends[0], ends[1]
+
+    def _raw(self) -> RawFacts:
+        """Return what is said of raw files."""
+        raw = RawFacts(
+            shape=tuple(self.raw_shape) if self.raw_shape is not None else (),
+            axes=self.raw_axes or "",
+            dtype=self.raw_dtype or "",
+            byte_order=_choice(self.raw_byte_order or ""),
+            offset=self.raw_offset,
+        )
+        if raw.mistake:
+            raise UsageError(
+                f"`raw_{raw.mistake}.", hint=f"`raw_{raw.mistake}.", option="raw_shape"
+            )
+        return raw
 
     def _store_options(self) -> StoreOptions:
         return StoreOptions(

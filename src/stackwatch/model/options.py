@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
+from stackwatch.model.raw import RawFacts
 from stackwatch.model.voxels import Category
 
 Interpolation = Literal["default", "median", "mean", "mode", "nearest", "min", "max"]
@@ -52,6 +53,10 @@ class LayoutOptions:
         What to do with an alpha channel that is not opaque everywhere.
     cast : str or None
         numpy dtype for voxel types WEBKNOSSOS does not take.
+    rescale : (float, float) or None
+        Values that become the smallest and the largest of `cast`, or of uint8: color layers only.
+    raw : RawFacts
+        What is said of raw files.
     zip_max_ratio, zip_max_gib : float
         Limits for archives.
     scenes : str
@@ -70,6 +75,8 @@ class LayoutOptions:
     marker: str = ""
     alpha: Literal["park", "drop"] = "park"
     cast: str | None = None
+    rescale: tuple[float, float] | None = None
+    raw: RawFacts = field(default_factory=RawFacts)
     scenes: str = EVERY_SCENE
     zip_max_ratio: float = 200.0
     zip_max_gib: float = 1024.0

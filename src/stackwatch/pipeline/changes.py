@@ -23,6 +23,7 @@ from stackwatch.layout.listing import list_acquisition, list_beside, list_file
 from stackwatch.layout.sidecar import is_sidecar
 from stackwatch.model.acquisition import FileEntry, Listing, show_path
 from stackwatch.model.options import LayoutOptions
+from stackwatch.model.raw import find_descriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ class Look:
     Attributes
     ----------
     files : dict of str to FileEntry
-        Images, sidecars, and whatever a layout refuses or may take; notes and logs are not in it.
+        Images, sidecars, texts beside raw files, and whatever a layout refuses or may take; notes
+        and logs are not in it.
         Of an archive the archive itself.
     pending : frozenset of str
         Images that are under way under a temporary name.
@@ -167,7 +169,10 @@ def _may_be_blamed(error: Exception) -> bool:
 
 
 def _by_path(entries: tuple[FileEntry, ...], place: Place) -> dict[str, FileEntry]:
-    kept = (entry for entry in entries if _matters(entry.path))
+    texts = {
+        text for beside in find_descriptions(e.path for e in entries).values() for text in beside
+    }
+    kept = (entry for entry in entries if _matters(entry.path) or entry.path in texts)
     if place.is_remote:
         kept = (replace(entry, ctime_ns=0, inode=0) for entry in kept)
     return {entry.path: entry for entry in kept}

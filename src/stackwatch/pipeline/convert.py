@@ -21,7 +21,6 @@ from stackwatch.pipeline.journal import Journal, PublishFact
 from stackwatch.pipeline.manifest import combine_digests, ensure_kept, ensure_replaceable
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
 from stackwatch.pipeline.request import ConvertRequest, EarlierDataset, place_datasets
-from stackwatch.pipeline.sidecars import digest_meaning
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.stack import StackSource
 from stackwatch.stores.publish import (
@@ -194,7 +193,7 @@ class _Conversion:
         sidecar = acquisition.sidecar
         return {
             "stackwatch": __version__,
-            "content_digest": combine_digests(digests, digest_meaning(sidecar)),
+            "content_digest": combine_digests(digests, acquisition.meaning_digest),
             "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "source": show_path(self._request.source),
             "members": [show_path(member) for member in self._request.members],

@@ -19,6 +19,8 @@ from stackwatch.model.plan import DatasetPlan
 from stackwatch.pipeline.changes import Look, Place, blaming_changes, look_at
 from stackwatch.pipeline.sidecars import (
     apply_sidecar,
+    digest_meaning,
+    open_raw_files,
     read_sidecar,
     tell_sidecar,
     without_sidecars,
@@ -26,6 +28,7 @@ from stackwatch.pipeline.sidecars import (
 from stackwatch.readers.folder import FolderView, is_anchor
 from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import ImageOpener
+from stackwatch.readers.raw_files import RawFiles
 from stackwatch.readers.source import AcquisitionFiles, FolderFiles, ZipFiles
 from stackwatch.watch.mounts import probe_mount
 
@@ -45,8 +48,8 @@ class OpenAcquisition:
     place : Place
     look : Look
         What it looked like before anything in it was opened.
-    opener : ImageOpener
-        Opens its images.
+    opener : RawFiles
+        Opens its images; raw ones as they are described.
     """
 
     listing: Listing
@@ -55,12 +58,17 @@ class OpenAcquisition:
     sidecar: Sidecar | None
     place: Place
     look: Look
-    opener: ImageOpener = open_image
+    opener: RawFiles
 
     @property
     def entries(self) -> dict[str, FileEntry]:
         """Every listed file by its relative path."""
         return {entry.path: entry for entry in self.listing.entries}
+
+    @property
+    def meaning_digest(self) -> str:
+        """Digest of what texts beside its images change about the dataset; empty for nothing."""
+        return digest_meaning(self.sidecar, self.opener.meaning())
 
     def probe(self, path: str, scene: int = 0) -> ImageInfo:
         """Return what a file's headers tell of one image in it."""
@@ -121,7 +129,9 @@ def open_acquisition(
         sidecar = read_sidecar(listing, files, place.list_beside())
         if sidecar is not None:
             options = apply_sidecar(options, sidecar)
-        yield OpenAcquisition(without_sidecars(listing), files, options, sidecar, place, look)
+        shown = without_sidecars(listing)
+        opener = open_raw_files(files, shown, options, sidecar)
+        yield OpenAcquisition(shown, files, options, sidecar, place, look, opener)
 
 
 def _is_remote(root: Path) -> bool:
@@ -140,6 +150,7 @@ def plan_acquisition(acquisition: OpenAcquisition) -> tuple[DatasetPlan, ...]:
         acquisition.options.layout,
         acquisition.options.voxel_size,
     )
+    datasets = tuple(acquisition.opener.tell(dataset) for dataset in datasets)
     sidecar = acquisition.sidecar
     if sidecar is None:
         return datasets

@@ -5,10 +5,11 @@ wrote it for this very acquisition.
 """
 
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import xxhash
 
@@ -27,8 +28,11 @@ from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.options import ConvertOptions, LayerRule, LayoutOptions
 from stackwatch.model.plan import DatasetPlan
 from stackwatch.model.voxels import Category
+from stackwatch.readers.raw import RawWord
+from stackwatch.readers.raw_files import RawFiles
 from stackwatch.readers.source import AcquisitionFiles, FolderFiles
 
+_NOTHING: Final[Mapping[str, Any]] = {}
 _TOO_LATE = (
     "`name`, `skip`, `upload`, `priority` and `expected_files` are asked for before an archive is "
     "opened: put the sidecar beside the archive"
@@ -125,6 +129,8 @@ def apply_sidecar(options: ConvertOptions, sidecar: Sidecar) -> ConvertOptions:
         sidecar=sidecar.file,
     )
     layout = _apply_to_layers(options.layout, sidecar, are_flags=options.are_flags)
+    if sidecar.rescale is not None and not (options.are_flags and layout.rescale is not None):
+        layout = replace(layout, rescale=sidecar.rescale)
     return replace(options, dataset_name=name, voxel_size=voxel_size, layout=layout)
 
 
@@ -162,6 +168,22 @@ def _weakened(
     )
 
 
+def open_raw_files(
+    files: AcquisitionFiles, listing: Listing, options: ConvertOptions, sidecar: Sidecar | None
+) -> RawFiles:
+    """Return what opens the images of an acquisition, its raw files as they are described.
+
+    The command line wins over the sidecar, that over a text beside the raw file, and that over the
+    settings of the drop folder.
+    """
+    said = RawWord(options.layout.raw, "the command line" if options.are_flags else "the settings")
+    stronger, weaker = ((said,), ()) if options.are_flags else ((), (said,))
+    if sidecar is not None:
+        stronger = (*stronger, RawWord(sidecar.raw, f"“{sidecar.file}”"))
+    entries = {entry.path: entry for entry in listing.entries}
+    return RawFiles(files, entries, stronger, weaker)
+
+
 def tell_sidecar(dataset: DatasetPlan, sidecar: Sidecar, files: int) -> DatasetPlan:
     """Return a plan that says what its sidecar said, and keeps the sidecar's metadata.
 
@@ -196,9 +218,18 @@ def _overruled(sidecar: Sidecar, files: int) -> list[str]:
     return warnings
 
 
-def digest_meaning(sidecar: Sidecar | None) -> str:
-    """Return a digest of what a sidecar changes about the dataset; empty if that is nothing."""
-    meaning: dict[str, Any] = sidecar.meaning() if sidecar is not None else {}
+def digest_meaning(sidecar: Sidecar | None, raw: Mapping[str, Any] = _NOTHING) -> str:
+    """Return a digest of what texts change about the dataset; empty if that is nothing.
+
+    Parameters
+    ----------
+    sidecar : Sidecar or None
+    raw : mapping
+        `RawFiles.meaning()`.
+    """
+    meaning: dict[str, Any] = dict(sidecar.meaning()) if sidecar is not None else {}
+    if raw:
+        meaning["beside raw files"] = dict(raw)
     if not meaning:
         return ""
     text = json.dumps(meaning, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

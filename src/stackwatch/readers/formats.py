@@ -203,6 +203,7 @@ FORMATS: Final = (
         "Pillow",
     ),
     Format("BMP", (((0, b"BM"),),), "raster", "open_bmp", (".bmp", ".dib"), "Pillow"),
+    Format("raw", (), "raw", "open_undescribed", (".raw",), is_told_by_suffix=True),
 )
 
 

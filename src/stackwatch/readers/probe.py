@@ -44,7 +44,7 @@ _KNOWN_MAGIC = (
 _KNOWN_SUFFIXES = {
     ".xlef": "Leica XLEF", ".oif": "Olympus OIF",
     ".oir": "Olympus OIR", ".vsi": "Olympus VSI", ".dcm": "DICOM",
-    ".raw": "raw", ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",
+    ".gif": "GIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".npy": "NumPy",
     ".stk": "MetaMorph STK",
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from stackwatch.settings.model import (
     FolderSettings,
     LayerSettings,
     LogsSettings,
+    RawSettings,
     Settings,
 )
 
@@ -21,6 +22,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "logs": LogsSettings,
     "folder": FolderSettings,
     "folder.layer": LayerSettings,
+    "folder.raw": RawSettings,
     "folder.voxel_size_nm": AxesSettings,
 }
 """Section name to its record; list indices left out."""
@@ -30,6 +32,7 @@ HEADINGS: Final = {
     "logs": "[logs]",
     "folder": "[[folder]]",
     "folder.layer": "[[folder.layer]]",
+    "folder.raw": "[folder.raw]",
 }
 
 

@@ -28,6 +28,7 @@ from stackwatch.model.options import (
     VerifyMode,
     VoxelSizeOptions,
 )
+from stackwatch.model.raw import RawFacts
 from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES, Category
 
 LOCAL_QUIET_GAP_S = 60.0
@@ -117,6 +118,19 @@ def _axes(value: Any) -> Any:
     return dict(zip("xyz", value, strict=True))
 
 
+def _rising(value: Any) -> Any:
+    """Accept two numbers, the smaller first."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise _refuse("must be [smallest, largest]")
+    return tuple(value)
+
+
+def _is_rising(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] >= value[1]:
+        raise _refuse("must be [smallest, largest], and the first below the second")
+    return value
+
+
 def _box(value: Any) -> Any:
     if not isinstance(value, list | tuple) or len(value) != 3:
         raise _refuse("must be [x, y, z]")
@@ -147,6 +161,32 @@ class LayerSettings(_Section):
     match: Annotated[str, Field(min_length=1)]
     name: Annotated[str, Field(min_length=1)] | None = None
     category: Category | None = None
+
+
+class RawSettings(_Section):
+    """`[folder.raw]`: what raw files are where nothing that lies beside them says it."""
+
+    shape: tuple[Annotated[Count, Field(ge=1)], ...] | None = None
+    axes: str | None = None
+    dtype: str | None = None
+    byte_order: Literal["little", "big"] | None = None
+    offset: Annotated[Count, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.facts().mistake:
+            raise _refuse(self.facts().mistake)
+        return self
+
+    def facts(self) -> RawFacts:
+        """Return the values that are set."""
+        return RawFacts(
+            shape=self.shape or (),
+            axes=self.axes or "",
+            dtype=self.dtype or "",
+            byte_order=self.byte_order or "",
+            offset=self.offset,
+        )
 
 
 class DaemonSettings(_Section):
@@ -214,6 +254,11 @@ class FolderSettings(_Section):
     layer: tuple[LayerSettings, ...] = ()
     alpha: Literal["park", "drop"] = "park"
     cast: Annotated[str, AfterValidator(_dtype)] | None = None
+    rescale: (
+        Annotated[tuple[Number, Number], BeforeValidator(_rising), AfterValidator(_is_rising)]
+        | None
+    ) = None
+    raw: RawSettings | None = None
     zip_max_ratio: Annotated[Number, Field(ge=1)] = 200.0
     zip_max_gib: Annotated[Number, Field(gt=0)] = 1024.0
     max_gib: Annotated[Number, Field(gt=0)] = 262144.0
@@ -328,6 +373,8 @@ class FolderSettings(_Section):
             marker=self.marker or "",
             alpha=self.alpha,
             cast=self.cast,
+            rescale=self.rescale,
+            raw=self.raw.facts() if self.raw is not None else RawFacts(),
             zip_max_ratio=self.zip_max_ratio,
             zip_max_gib=self.zip_max_gib,
             max_gib=self.max_gib,

@@ -8,6 +8,7 @@ from stackwatch.layout.ignore import compile_ignore
 from stackwatch.layout.sidecar import is_sidecar, plain_name, sidecars_beside
 from stackwatch.model.acquisition import Refusal
 from stackwatch.model.facts import AcquisitionKind, Sighting
+from stackwatch.model.raw import find_descriptions
 from stackwatch.watch.loose import group_loose
 from stackwatch.watch.marks import FileFacts, mark_files
 from stackwatch.watch.probe import Probed, probe_acquisition
@@ -193,6 +194,9 @@ class Search:
         unseen = {name[len(path) + 1 if path else 0 :] for name in contents.unseen}
         names = [name for name in (*facts, *unseen) if not is_sidecar(name)]
         sidecars = {name for name in (*facts, *unseen) if is_sidecar(name)}
+        texts = find_descriptions(sorted(names))
+        described = {text for beside in texts.values() for text in beside}
+        names = [name for name in names if name not in described]
         groups, single = (
             ([], sorted(names)) if self._options.loose == "each" else group_loose(names)
         )
@@ -205,7 +209,10 @@ class Search:
         orphans = set(sidecars)
         for group in groups:
             key, stem = join(path, group.key), join(path, group.stem)
-            beside = sidecars_beside(sidecars, group.stem)
+            beside = (
+                *sidecars_beside(sidecars, group.stem),
+                *(text for member in group.members for text in texts.get(member, ())),
+            )
             orphans -= {*beside}
             if self._is_wanted(key, *(join(path, name) for name in group.members)):
                 members = (*group.members, *beside)
@@ -217,7 +224,10 @@ class Search:
                 self._add(key, stem, AcquisitionKind.GROUP, part, path, members)
         for name in single:
             key = join(path, name)
-            beside = sidecars_beside(sidecars, name, _plain_name(name))
+            beside = (
+                *sidecars_beside(sidecars, name, _plain_name(name)),
+                *texts.get(name, ()),
+            )
             orphans -= {*beside}
             if name in taken:
                 self.outside.refuse(

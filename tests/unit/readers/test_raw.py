@@ -7,8 +7,14 @@ import pytest
 
 from stackwatch.errors import ConflictingMetadataError, CorruptSliceError, MissingMetadataError
 from stackwatch.model.geometry import PartialVoxelSize
-from stackwatch.readers.raw import RawShape, open_raw, parse_raw_description
+from stackwatch.readers.raw import RawShape, complete_raw, open_raw, read_raw_description
 from stackwatch.testing.patterns import coordinate_stack
+
+
+def shape_in(text: str, name: str) -> RawShape:
+    """Return what a text beside a raw file says by itself."""
+    return complete_raw([read_raw_description(text, name)], "a.raw")
+
 
 STACK = coordinate_stack((4, 6, 10), "uint16")
 
@@ -49,7 +55,7 @@ def test_size_matches_to_the_byte(change, error):
 
 
 EXPECTED = RawShape(
-    "zyx", (4, 6, 10), "uint16", ">", 512, PartialVoxelSize(4.0, 4.0, 30.0), "“a.txt”"
+    "zyx", (4, 6, 10), "uint16", ">", 512, PartialVoxelSize(4.0, 4.0, 30.0), "“a.txt”", "“a.txt”"
 )
 
 
@@ -70,13 +76,13 @@ EXPECTED = RawShape(
 )
 def test_descriptions(text):
     """JSON, XML and lines of words say the same."""
-    assert EXPECTED == parse_raw_description(text, "a.txt")
+    assert EXPECTED == shape_in(text, "a.txt")
 
 
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        ("", "y"),
+        ("", "shape"),
         ("shape: 4 6 10\ndtype: uint8", "axes"),
         ("shape: 4 6 10\naxes: zyq\ndtype: uint8", "shape and axes"),
         ("shape: 4 0 10\naxes: zyx\ndtype: uint8", "shape and axes"),
@@ -89,7 +95,7 @@ def test_descriptions(text):
 def test_what_is_not_said(text, missing):
     """No fact is made up: what is missing is asked for by its name."""
     with pytest.raises(MissingMetadataError) as caught:
-        parse_raw_description(text, "a.info")
+        shape_in(text, "a.info")
 
     assert missing == caught.value.values["missing"]
 
@@ -100,4 +106,4 @@ def test_what_is_not_said(text, missing):
 def test_damaged_descriptions(text):
     """A text that cannot be parsed is named."""
     with pytest.raises(MissingMetadataError, match=r"a\.info"):
-        parse_raw_description(text, "a.info")
+        shape_in(text, "a.info")
