@@ -16,7 +16,7 @@ from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.image import Channel, ImageInfo, PixelFormat
 from stackwatch.readers.chunked import ChunkedReader, reads_rows
 from stackwatch.readers.damage import no_such_image, unsupported
-from stackwatch.readers.folder import FolderView, join
+from stackwatch.readers.folder import ZARR_METADATA, FolderView, join
 from stackwatch.readers.limits import check_declared_size
 from stackwatch.readers.scale import length_nm
 from stackwatch.readers.webknossos_layer import open_layer_array, read_layer
@@ -119,7 +119,7 @@ def open_zarr(view: FolderView, anchor: str, scene: int = 0) -> ChunkedReader:
         can_read_rows=reads_rows(source.chunk_rows, sizes["y"]),
         is_time_declared="t" in meaning.axes,
         is_z_declared="z" in meaning.axes,
-        notes=meaning.notes,
+        notes=(*meaning.notes, *_absence(view, folder)),
         scenes=images.names,
         scene=scene,
         is_one_of_scenes=images.is_choice,
@@ -289,6 +289,15 @@ def _color(value: Any) -> tuple[int, int, int] | None:
 
 def _meaning_of_array(node: _Node) -> _Meaning:
     return _Meaning(_letters(node.attributes.get("_ARRAY_DIMENSIONS") or ()))
+
+
+def _absence(view: FolderView, folder: str) -> tuple[str, ...]:
+    """Return a remark if an array has metadata alone: its chunks were perhaps left behind."""
+    prefix = f"{folder}/" if folder else ""
+    for path in view.entries:
+        if path.startswith(prefix) and path.rpartition("/")[2] not in ZARR_METADATA:
+            return ()
+    return ("no chunk of it is there; all voxels have the fill value",)
 
 
 def _guess(shape: tuple[int, ...], folder: str) -> _Meaning:

@@ -4,6 +4,7 @@ With `datasource-properties.json` beside the layer its bounding box counts; with
 that are there, which end at a multiple of their edge. A cube that is not there holds zeros.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -38,13 +39,18 @@ def open_wkw(view: FolderView, anchor: str) -> ChunkedReader:
             folder, f"{header.channels} channels of {header.dtype_name}", "Save a layer for each."
         )
     place = read_layer(view, folder)
+    cubes = _find_cubes(view, folder)
     notes = []
     if place is None:
-        place = _place_of_cubes(view, folder, header.cube_edge)
+        place = _place_of_cubes(cubes, folder, header.cube_edge)
         notes.append(
             "no `datasource-properties.json` says where its data ends: whole cubes of "
             f"{header.cube_edge} voxels are read, and where nothing was written they are black"
         )
+
+    missing = _count_cubes(place, header.cube_edge) - len(cubes)
+    if missing > 0:
+        notes.append(f"{missing:,} of its cubes are not there; they are black")
 
     def read_part(_t: int, z: range, y: range, x: range) -> NDArray[Any]:
         return mag.read(z, y, x)
@@ -55,14 +61,25 @@ def open_wkw(view: FolderView, anchor: str) -> ChunkedReader:
     return open_layer(boxes, "wkw", tuple(notes))
 
 
-def _place_of_cubes(view: FolderView, folder: str, edge: int) -> LayerPlace:
-    """Return the box around all cubes that are there."""
+def _find_cubes(view: FolderView, folder: str) -> list[tuple[int, ...]]:
+    """Return the numbers of the cubes that are there, along z, y, x."""
     prefix = f"{folder}/" if folder else ""
-    cubes = [
+    return [
         tuple(map(int, found.groups()))
         for path in view.entries
         if path.startswith(prefix) and (found := _CUBE.fullmatch(path[len(prefix) :]))
     ]
+
+
+def _count_cubes(place: LayerPlace, edge: int) -> int:
+    """Return how many cubes a box meets."""
+    return math.prod(
+        -(-end // edge) - start // edge for start, end in zip(place.start, place.end, strict=True)
+    )
+
+
+def _place_of_cubes(cubes: list[tuple[int, ...]], folder: str, edge: int) -> LayerPlace:
+    """Return the box around all cubes that are there."""
     if not cubes:
         raise CorruptSliceError(
             f"“{show_path(folder)}” has a WKW header and no cubes. Copy the layer again.",

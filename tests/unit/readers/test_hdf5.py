@@ -26,7 +26,7 @@ from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import Reopens
 from stackwatch.testing.patterns import coordinate_stack
 
-SIZES = {"t": 2, "c": 3, "z": 13, "y": 37, "x": 45}
+SIZES = {"t": 2, "c": 2, "z": 13, "y": 37, "x": 45}
 
 
 def characters(text: str) -> np.ndarray:
@@ -92,7 +92,7 @@ def test_imaris_becomes_a_dataset(tmp_path):
 
     stackwatch.convert(path, tmp_path / "dataset", threads=3)
 
-    for c in range(3):
+    for c in range(2):
         np.testing.assert_array_equal(volumes[:, c], mag_1(tmp_path / "dataset", f"stain_{c}"))
     properties = json.loads((tmp_path / "dataset/datasource-properties.json").read_text())
     assert [250.0, 500.0, 750.0] == properties["scale"]["factor"]
@@ -129,9 +129,9 @@ def test_imaris_without_a_channel_is_damaged(tmp_path, open_path):
     """A dataset that is missing is an error that names it, not a black volume."""
     path = write_ims(tmp_path / "a.ims", many_volumes())
     with h5py.File(path, "r+") as file:
-        del file["DataSet/ResolutionLevel 0/TimePoint 1/Channel 2"]
+        del file["DataSet/ResolutionLevel 0/TimePoint 1/Channel 1"]
 
-    with pytest.raises(CorruptSliceError, match="Channel 2"):
+    with pytest.raises(CorruptSliceError, match="Channel 1"):
         open_path(path)
 
 
@@ -282,8 +282,8 @@ def test_memory_is_a_row_of_chunks(tmp_path, open_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert 2 * 8 * 256 * 256 == reader.decode_bytes  # type: ignore[attr-defined]
-    assert peak < 1.5 * reader.decode_bytes < stack.nbytes / 2  # type: ignore[attr-defined]
+    assert 2 * 8 * 256 * 256 == reader.decode_bytes
+    assert peak < 1.5 * reader.decode_bytes < stack.nbytes / 2
 
 
 def test_no_file_stays_open(tmp_path, open_path):
