@@ -19,6 +19,7 @@ from stackwatch.layout.kinds import DOUBTFUL_SUFFIXES, FileKind, kind_of, split_
 from stackwatch.layout.names import natural_key
 from stackwatch.model.acquisition import Listing, show_path
 from stackwatch.readers.formats import show_formats
+from stackwatch.readers.probe import NOT_READ_BECAUSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +182,12 @@ def _ensure_images(listing: Listing, by_kind: dict[FileKind, list[str]]) -> None
     images, foreign = by_kind[FileKind.IMAGE], by_kind[FileKind.FOREIGN]
     if foreign:
         beside = f" beside {len(images)} images that can be read" if images else ""
-        pattern = "*" + split_suffix(foreign[0])[1]
+        suffix = split_suffix(foreign[0])[1]
+        pattern, why = f"*{suffix}", NOT_READ_BECAUSE.get(suffix, "")
         raise UnsupportedFormatError(
             f"{_name_some(foreign)} of “{show_path(listing.root)}” {_are(foreign)} in a format "
-            f"that stackwatch does not read{beside}. Export as TIFF or PNG, or, if it does not "
-            f'belong to the acquisition, set `ignore = ["{pattern}"]`.',
+            f"that stackwatch does not read{beside}. {why}{' ' if why else ''}Export as TIFF or "
+            f'PNG, or, if it does not belong to the acquisition, set `ignore = ["{pattern}"]`.',
             hint=f'Export as TIFF or PNG, or set `ignore = ["{pattern}"]`.',
             path=show_path(foreign[0]),
             suffixes=sorted({split_suffix(path)[1] for path in foreign}),

@@ -48,6 +48,13 @@ _KNOWN_SUFFIXES = {
     ".stk": "MetaMorph STK",
 }  # fmt: skip
 
+NOT_READ_BECAUSE = {
+    ".oir": "The only library for OIR, oirfile, needs Python 3.12: save it as OIB or OME-TIFF.",
+    ".oif": "An OIF is the index of a folder of TIFF files: save it as OIB.",
+    ".xlef": "An XLEF is an index: the LOF files beside it hold the images, and are read.",
+}
+"""Of formats that are known and not read: why, and what instead."""
+
 IMAGE_SUFFIXES = frozenset(suffix for form in FORMATS for suffix in form.suffixes)
 """Suffixes of the formats that are read, lower case, with their dot."""
 

@@ -193,3 +193,15 @@ def test_converted(is_zipped, samples, tmp_path):
     for channel, layer in enumerate(("CH1", "Alexa_Fluor_546", "TD1")):
         found = np.asarray(zarr.open_array(tmp_path / "set" / layer / "1", mode="r"))
         np.testing.assert_array_equal(expected[channel], found[0, :, :, 0].T)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("a.oir", "Python 3.12"), ("a.oif", "save it as OIB"), ("a.xlef", "LOF files beside it")],
+)
+def test_why_not(name, reason, tmp_path):
+    """Formats of the same makers that are not read are refused with the reason."""
+    (tmp_path / name).write_bytes(b"\xff\xfe[\0F\0i\0l\0e\0]\0" * 20)
+
+    with pytest.raises(UnsupportedFormatError, match=reason):
+        stackwatch.convert(tmp_path / name, tmp_path / "set")
