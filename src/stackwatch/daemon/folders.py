@@ -105,10 +105,13 @@ class WatchedFolder:
         )
 
     def adopt(self, settings: FolderSettings) -> None:
-        """Take new settings over; what divides the folder otherwise begins anew."""
+        """Take new settings over; what divides the folder otherwise begins anew.
+
+        At the same path the mount stays known: the share may be away at this very moment.
+        """
         old, self.settings = self.settings, settings
         if (old.path, scan_options(old)) != (settings.path, scan_options(settings)):
-            self.view = FolderView()
+            self.view = FolderView(mount=self.view.mount if old.path == settings.path else None)
         else:
             self.view = replace(self.view, scanned_s=None, full_scan_s=None)
         self.is_degraded = settings.watch == "poll"
@@ -158,6 +161,10 @@ class WatchedFolder:
             ticket,
             is_probing,
         )
+
+    def is_of_now(self, order: ScanOrder) -> bool:
+        """Tell whether a scan began under the path and the division that are in force."""
+        return (order.path, order.options) == (self.settings.path, scan_options(self.settings))
 
     def take_scan(
         self,

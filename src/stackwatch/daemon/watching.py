@@ -227,11 +227,12 @@ class Watching:
     def _conclude(self, done: ScanDone) -> None:
         """Act upon a scan; a mistake of ours in one folder must not end all the others."""
         tell = self._looks.pop(done.order.ticket, None)
-        if tell is not None:
-            tell(_looked(done))
         folder = self._folders.get(done.order.folder)
-        if folder is None:
-            return  # taken out of the settings meanwhile
+        is_of_now = folder is not None and folder.is_of_now(done.order)
+        if tell is not None:
+            tell(_looked(done) if is_of_now else Looked(None, "its folder has new settings"))
+        if folder is None or not is_of_now:
+            return  # taken out of the settings meanwhile, or the next scan sees what is meant now
         try:
             self._act_upon(folder, done)
         except Exception as error:

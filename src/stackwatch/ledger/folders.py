@@ -172,11 +172,13 @@ class FolderVerbs:
             row = self._acquisition(name, key)
             if row is None or self._acquisition(name, sighting.key) is not None:
                 return
+            # only folders are recognised, and a folder that has another name has it of its sidecar
+            is_named = row["name"] != row["key"]
             self._book.rows(
                 "acquisition_moved",
                 acquisition_id=row["id"],
                 key=os.fsencode(sighting.key),
-                name=os.fsencode(sighting.name),
+                name=row["name"] if is_named else os.fsencode(sighting.name),
                 source=os.fsencode(sighting.source),
             )
             self._book.note(

@@ -144,3 +144,17 @@ def test_what_a_sidecar_said_holds_until_it_is_read_again(
     assert ("run", "cortex") == (job.key, job.name)
     ledger.folders.sight("em", sight())
     assert "run" == ledger.jobs.claimed()[0].name
+
+
+def test_a_renamed_acquisition_keeps_the_name_that_its_sidecar_says(
+    ledger: Ledger, queue: Callable[..., Job], sight: Callable[..., Sighting]
+) -> None:
+    """D9: renamed while it is queued: the dataset is still called what the sidecar says."""
+    queue()
+    ledger.folders.sight("em", replace(sight(), directives=Directives(name="cortex")))
+    ledger.folders.record_moved("em", "run", replace(sight("run_b"), is_probed=False))
+    queue("plain")
+    ledger.folders.record_moved("em", "plain", replace(sight("plain_b"), is_probed=False))
+
+    names = {job.key: job.name for job in (ledger.jobs.claim(), ledger.jobs.claim()) if job}
+    assert {"run_b": "cortex", "plain_b": "plain_b"} == names
