@@ -8,6 +8,7 @@ Each thread has a handle of the library of its own: they cost little, and nobody
 """
 
 import os
+import struct
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,13 @@ from pylibCZIrw.czi import CziReader as LibraryReader
 from stackwatch.errors import CorruptSliceError, IncompleteAcquisitionError
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo, PixelFormat
-from stackwatch.readers.czi_directory import JPEG_XR, UNCOMPRESSED, ZSTD1, CziDirectory
+from stackwatch.readers.czi_directory import (
+    JPEG_XR,
+    SEGMENT_BYTES,
+    UNCOMPRESSED,
+    ZSTD1,
+    CziDirectory,
+)
 from stackwatch.readers.czi_scenes import PlaneKey, SceneTiles
 from stackwatch.readers.czi_zstd import decode_zstd
 from stackwatch.readers.damage import damaged_header, unsupported
@@ -38,6 +45,10 @@ PIXEL_TYPES: Final = {
 """By their number in the format: what the library calls them, and what they are."""
 
 _BGR48: Final = 4
+
+_TILE_SIZES: Final = struct.Struct("<iiq")
+"""After the header of a tile's segment: bytes of its metadata, its attachment, its data."""
+_TILE_HEAD_BYTES: Final = SEGMENT_BYTES + _TILE_SIZES.size
 
 _FEWEST_TILE_ROWS: Final = 4
 """A mosaic so many tiles high is read in strips: each tile is decoded about once."""
@@ -151,7 +162,7 @@ class CziReader:
         pixels = self._layout.pixels(c)
         if pixels.samples > 1 or not self._layout.is_plain_tile(tiles):
             return None
-        run = RawRun(self._pixels_of(int(tiles[0]), c), 0, self._layout.scene.height)
+        run = RawRun(self._check_tile(int(tiles[0]), c), 0, self._layout.scene.height)
         dtype = np.dtype(pixels.dtype_name).newbyteorder("<")
         return RawPlane(dtype, self._layout.scene.width * dtype.itemsize, (run,))
 
@@ -187,28 +198,30 @@ class CziReader:
         return found
 
     def _tile_bytes(self, tile: int) -> tuple[int, int]:
-        """Return where the data of a tile begin, and how many bytes they have."""
+        """Return where the data of a tile begin, and how many bytes they have.
+
+        The library believes what stands there: absurd sizes end the process.
+        """
         position = int(self._layout.directory.position[tile])
-        head = self._source.read(position, 48)
-        metadata_bytes = int.from_bytes(head[32:36], "little", signed=True)
-        data_bytes = int.from_bytes(head[40:48], "little", signed=True)
+        head = self._source.read(position, _TILE_HEAD_BYTES)
+        metadata_bytes, attachment_bytes, data_bytes = _TILE_SIZES.unpack_from(head, SEGMENT_BYTES)
         offset = position + int(self._layout.directory.header_bytes[tile]) + metadata_bytes
-        is_sound = head.startswith(b"ZISRAWSUBBLOCK\0") and min(metadata_bytes, data_bytes) >= 0
-        if not is_sound or offset + data_bytes > self._source.size:
+        sizes = (metadata_bytes, attachment_bytes, data_bytes)
+        is_sound = head.startswith(b"ZISRAWSUBBLOCK\0") and min(sizes) >= 0
+        if not is_sound or offset + data_bytes + attachment_bytes > self._source.size:
             why = f"no tile of {data_bytes:,} bytes is at byte {position:,}"
             raise damaged_header(self._source.name, why)
         return offset, data_bytes
 
-    def _pixels_of(self, tile: int, c: int) -> int:
-        """Return where the pixels of an uncompressed tile begin; make sure that all are there.
+    def _check_tile(self, tile: int, c: int) -> int:
+        """Return where the pixels of a tile begin; make sure that all are there.
 
-        The library fills what a tile lacks with zeros.
+        What an uncompressed tile lacks, the library fills with zeros.
         """
         directory = self._layout.directory
         offset, present = self._tile_bytes(tile)
-        area = int(directory.width[tile] * directory.height[tile])
-        expected = area * self._layout.pixel_bytes(c)
-        if present < expected:
+        expected = int(directory.width[tile] * directory.height[tile]) * self._layout.pixel_bytes(c)
+        if directory.compression[tile] == UNCOMPRESSED and present < expected:
             position = int(directory.position[tile])
             why = f"the tile at byte {position:,} needs {expected:,} bytes and has {present:,}"
             raise damaged_header(self._source.name, why)
@@ -222,7 +235,7 @@ class CziReader:
     def _read_plain(self, tile: int, c: int, rows: tuple[int, int]) -> NDArray[Any]:
         width = self._layout.scene.width
         plane = self._new_plane(c, rows[1] - rows[0], width)
-        offset = self._pixels_of(tile, c) + rows[0] * width * self._layout.pixel_bytes(c)
+        offset = self._check_tile(tile, c) + rows[0] * width * self._layout.pixel_bytes(c)
         self._source.read_into(offset, plane.view(np.uint8).reshape(-1).data)
         return plane.astype(plane.dtype.newbyteorder("="), copy=False)
 
@@ -239,8 +252,8 @@ class CziReader:
         """Let the library put rows of a plane together."""
         layout, scene, c = self._layout, self._layout.scene, plane[1]
         here = self._touching(tiles, rows)
-        for tile in here[layout.directory.compression[here] == UNCOMPRESSED]:
-            self._pixels_of(int(tile), c)
+        for tile in here:
+            self._check_tile(int(tile), c)
         numbers = (at + first for at, first in zip(plane, scene.first_tcz, strict=True))
         try:
             composed: NDArray[Any] = self._handle().read(

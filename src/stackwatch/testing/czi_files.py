@@ -19,6 +19,11 @@ _PIXEL_TYPES: Final = {
     ("uint8", 1): 0, ("uint16", 1): 1, ("float32", 1): 2, ("uint8", 3): 3, ("uint16", 3): 4,
     ("float32", 3): 8, ("uint32", 1): 12,
 }  # fmt: skip
+_JPEG_XR_GUID: Final = bytes.fromhex("24c3dd6f034efe4bb1853d77768dc9")
+"""Of 8-bit colours in a JPEG XR, without its last byte."""
+
+_FILE_BYTES: Final = 544
+
 RAW, JPEG_XR, ZSTD0, ZSTD1 = 0, 4, 5, 6
 """Compressions as the format numbers them."""
 
@@ -30,7 +35,7 @@ class CziTile:
     Attributes
     ----------
     pixels : array, shape (y, x) or (y, x, 3)
-        Colours in the order red, green, blue.
+        Colours in the order red, green, blue; JPEG XR is lossless for 8 and 16 bit.
     at : (int, int)
         x and y of its corner on the stage.
     dims : mapping of str to int
@@ -62,10 +67,12 @@ def write_czi(path: Path, tiles: Sequence[CziTile], xml: str = "", **fields: int
         Metadata; empty writes none.
     **fields : int
         `part` (of a set of files), `tile_part`, `is_pending`, `directory_at` as they are to be
-        written.
+        written; `is_directory_first` puts the directory before the tiles, as ZEN often does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = bytearray(544)
+    body = bytearray(_FILE_BYTES)
+    if fields.get("is_directory_first"):
+        body += _directory([_entry(tile, 0, 0) for tile in tiles])
     entries = []
     for tile in tiles:
         entry = _entry(tile, len(body), fields.get("tile_part", 0))
@@ -75,13 +82,18 @@ def write_czi(path: Path, tiles: Sequence[CziTile], xml: str = "", **fields: int
     if xml:
         text = xml.encode()
         body += _segment(b"ZISRAWMETADATA", struct.pack("<ii248x", len(text), 0) + text)
+    directory = _directory(entries)
     directory_at = fields.get("directory_at", len(body))
-    body += _segment(b"ZISRAWDIRECTORY", struct.pack("<i124x", len(entries)) + b"".join(entries))
+    if fields.get("is_directory_first"):
+        directory_at = _FILE_BYTES
+        body[directory_at : directory_at + len(directory)] = directory
+    else:
+        body += directory
     head = struct.pack(
         "<iiii16s16siqqiq", 1, 0, 0, 0, b"p" * 16, b"f" * 16, fields.get("part", 0), directory_at,
         metadata_at, fields.get("is_pending", 0), 0,
     )  # fmt: skip
-    body[:544] = _segment(b"ZISRAWFILE", head.ljust(512, b"\0"))
+    body[:_FILE_BYTES] = _segment(b"ZISRAWFILE", head.ljust(512, b"\0"))
     path.write_bytes(body)
     return path
 
@@ -129,6 +141,10 @@ def czi_xml(
     )
 
 
+def _directory(entries: Sequence[bytes]) -> bytes:
+    return _segment(b"ZISRAWDIRECTORY", struct.pack("<i124x", len(entries)) + b"".join(entries))
+
+
 def _entry(tile: CziTile, position: int, part: int) -> bytes:
     height, width = tile.pixels.shape[:2]
     samples = 1 if tile.pixels.ndim == 2 else tile.pixels.shape[2]
@@ -158,8 +174,9 @@ def _encode(tile: CziTile) -> bytes:
     stored = np.ascontiguousarray(tile.pixels[..., ::-1] if tile.pixels.ndim == 3 else tile.pixels)
     data = stored.tobytes()
     if tile.compression == JPEG_XR:
-        # lossless; the codec stores colours in the order that it is told, red first
-        return bytes(imagecodecs.jpegxr_encode(np.ascontiguousarray(tile.pixels), level=1.0))
+        encoded = imagecodecs.jpegxr_encode(np.ascontiguousarray(tile.pixels), level=1.0)
+        # microscopes name the order blue, green, red; the colours of the picture stay what they are
+        return bytes(encoded).replace(_JPEG_XR_GUID + b"\x0d", _JPEG_XR_GUID + b"\x0c")
     if tile.compression == ZSTD0:
         return zstandard.compress(data, 3)
     if tile.compression == ZSTD1:
