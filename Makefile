@@ -7,6 +7,8 @@ INTEROP := .venv-interop
 INTEROP_READY := $(INTEROP)/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+# Tests that run at the same time: more than processors, for many wait for processes or for time.
+SIDE_BY_SIDE ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak check fix interop bench lock clean
@@ -20,7 +22,7 @@ demo: $(READY)  ## Run the service on a few made-up acquisitions and show what b
 	@$(BIN)/stackwatch demo $(ARGS)
 
 test: $(READY)  ## Run the tests (ARGS="-k name" narrows them)
-	@$(BIN)/python -m pytest -q -m "not interop and not soak" $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not interop and not soak" -n $(SIDE_BY_SIDE) --dist worksteal $(ARGS)
 
 soak: $(READY)  ## Write and kill for minutes, then count losses (ARGS="--minutes 20 --seed 7")
 	@$(BIN)/python -m pytest -q -m soak tests/soak tests/crash $(ARGS)
