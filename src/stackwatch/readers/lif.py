@@ -60,8 +60,11 @@ def open_lif(file: BinaryIO, name: str, scene: int = 0) -> VolumeReader:
     CorruptSliceError, UnsupportedFormatError, LimitExceededError
         The caller passes them on.
     """
+    stream = ReadingStream(file, name)
     try:
-        with liffile.LifFile(cast("BinaryIO", ReadingStream(file, name)), squeeze=False) as opened:
+        with liffile.LifFile(cast("BinaryIO", stream), squeeze=False) as opened:
+            if stream.failure is not None:  # to the library it was the end of the file
+                raise stream.failure
             return _parse(file, name, opened, scene)
     except StackwatchError:
         raise

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from stackwatch.errors import StackwatchError
 from stackwatch.readers.positional import PositionalFile
 
 
@@ -30,12 +31,15 @@ class ReadingStream(io.RawIOBase):
         How often something was read.
     is_short : bool
         Whether a read reached beyond the end of the file.
+    failure : StackwatchError or None
+        What reading failed with last: a library may have passed over it.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         super().__init__()
         self.reads = 0
         self.is_short = False
+        self.failure: StackwatchError | None = None
         self._source = PositionalFile(file, name)
         self._position = 0
 
@@ -69,7 +73,11 @@ class ReadingStream(io.RawIOBase):
         count = left if size < 0 else min(size, left)
         self.reads += 1
         self.is_short |= size > left
-        data = self._source.read(self._position, count) if count else b""
+        try:
+            data = self._source.read(self._position, count) if count else b""
+        except StackwatchError as error:
+            self.failure = error
+            raise
         self._position += count
         return data
 

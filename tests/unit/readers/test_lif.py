@@ -1,5 +1,7 @@
 """LIF and LOF: images by their description, judged by liffile's own arrays."""
 
+import errno
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,12 @@ import pytest
 import zarr
 
 import stackwatch
-from stackwatch.errors import CorruptSliceError, MissingMetadataError, UnsupportedFormatError
+from stackwatch.errors import (
+    CorruptSliceError,
+    MissingMetadataError,
+    SourceUnreadableError,
+    UnsupportedFormatError,
+)
 from stackwatch.model.image import Channel
 from stackwatch.readers.protocol import SliceReader
 from stackwatch.testing.lif_files import LifPicture, write_lif, write_lof
@@ -130,6 +137,22 @@ def test_truncated(tmp_path, open_path):
         path.write_bytes(data[:end])
         with pytest.raises(CorruptSliceError):
             open_path(path)
+
+
+def test_failing_disk(tmp_path, open_path, monkeypatch):
+    """An error of the disk is the source's, even where the library takes it for the end."""
+    path = write_lif(tmp_path / "a.lif", [picture("zyx", (3, 50, 50)), picture("yx", (9, 9))])
+    read, end = os.pread, path.stat().st_size - 2000
+
+    def failing(descriptor: int, count: int, offset: int) -> bytes:
+        if offset > end - 9000:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, count, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+
+    with pytest.raises(SourceUnreadableError):
+        open_path(path)
 
 
 @pytest.mark.parametrize("is_zipped", [False, True])
