@@ -111,15 +111,6 @@ FORMATS: Final = (
         "tifffile, imagecodecs",
         has_scenes=True,
     ),
-    Format(  # opened by `open_tiff`, which finds its tag
-        "LSM",
-        (),
-        "lsm",
-        "open_lsm",
-        (".lsm",),
-        "tifffile, imagecodecs",
-        has_scenes=True,
-    ),
     Format(
         "NIfTI",
         (((344, b"n+1\0"),), ((4, b"n+2\0\r\n\x1a\n"),)),
@@ -152,16 +143,6 @@ FORMATS: Final = (
         "open_hdf5",
         (".ims", ".h5", ".hdf5", ".hdf"),
         "h5py",
-        has_scenes=True,
-    ),
-    Format(
-        "LIF and LOF",
-        (((0, b"\x70\0\0\0"), (8, b"\x2a")),),
-        "lif",
-        "open_lif",
-        (".lif", ".lof"),
-        "liffile",
-        "leica",
         has_scenes=True,
     ),
     Format(

@@ -33,7 +33,7 @@ def test_file_stays_open():
 @pytest.mark.parametrize(
     ("head", "name", "what"),
     [
-        (b"\xda\xce\xbe\x0a", "a.nd2", "Nikon ND2"),
+        (b"\x93NUMPY", "a.npy", "NumPy"),
         (b"\x01" * 344 + b"ni1\0", "a.hdr", "NIfTI pair"),
         (b"GIF89a", "a.gif", "GIF"),
         (b"PK\x03\x04", "a.tif", "zip"),
