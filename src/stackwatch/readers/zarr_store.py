@@ -67,11 +67,13 @@ class FolderStore(Store):
         data = await asyncio.to_thread(self._read, join(self._folder, key), byte_range)
         return None if data is None else prototype.buffer.from_bytes(data)
 
-    async def get_partial_values(
+    async def _read_parts(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
         """Return parts of several files."""
         return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    get_partial_values = _read_parts  # the name is zarr-python's
 
     async def exists(self, key: str) -> bool:
         """Tell whether a file is listed."""
