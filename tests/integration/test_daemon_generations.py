@@ -121,6 +121,24 @@ def test_another_content_under_the_same_name(living: ServiceBench) -> None:
     assert {"again": "superseded", "again-r2": "published"} == datasets_of(living, "again")
 
 
+def test_what_is_forgotten_while_it_is_compared(living: ServiceBench) -> None:
+    """A person forgets it while its contents are compared: the word of the person holds."""
+    acquisition = living.drop_acquisition("forgotten", {"ponder": b"1"})
+    await_states(living, "forgotten", "succeeded")
+    (acquisition / "ponder").write_bytes(b"2")
+    living.wait_until((living.root / "pondering").exists)
+
+    living.ask("forget", path=str(acquisition))
+    (living.root / "go").touch()
+    living.drop_acquisition("after", {"1.tif": b"1"})
+    await_states(living, "after", "succeeded")
+    (living.drop / "after" / "1.tif").write_bytes(b"2")
+    await_states(living, "after", "succeeded", "succeeded")  # compared after the other
+
+    assert "ignored" == state_of(living, "forgotten")
+    assert 1 == len(jobs_of(living, "forgotten"))
+
+
 def test_the_same_content_under_another_name(living: ServiceBench) -> None:
     """D5: a copy is converted, since somebody wanted it; log and history name its twin."""
     acquisition = living.drop_acquisition("original", {"1.tif": b"the same"})

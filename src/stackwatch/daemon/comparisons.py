@@ -156,14 +156,20 @@ class Comparisons:
             return  # it was given up
         comparison, self._current, self._worker = self._current, None, None
         assert comparison is not None
-        if not _is_current(comparison):
-            return  # it changed again meanwhile; when it lies still the next scan asks
+        if not _is_current(comparison) or self._is_forgotten(comparison):
+            return  # if it changed again meanwhile, the next scan asks when it lies still
         if outcome.error is not None:
             self._try_again(comparison, outcome.error)
         elif (outcome.result or {}).get("content_digest") == comparison.content_digest:
             self._keep(comparison)
         else:
             self._queue_job(comparison.folder, comparison.sighting, comparison.generation + 1)
+
+    def _is_forgotten(self, comparison: Comparison) -> bool:
+        """Tell whether a person wants this very content ignored since it was asked for."""
+        name, sighting = comparison.folder.name, comparison.sighting
+        fact = self._ledger.folders.facts(name).get(sighting.key)
+        return fact is not None and fact.ignored_mark == sighting.stat_mark
 
     def discard(self, worker: Worker) -> None:
         """Bury a killed worker."""

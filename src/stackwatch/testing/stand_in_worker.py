@@ -8,6 +8,8 @@ shall happen:
 - `sleep`: it works until it is asked to stop, and stops at the next slab
 - `stubborn`: it does not hear when it is asked to stop
 - `pause`: it works until there is a file `go` beside the target
+- `ponder`: comparing its content makes a file `pondering` beside the target, and lasts until
+  there is a file `go`
 - `full`: there is no room as long as there is a file `full` beside the target
 - `crash`: it is killed
 - `missing`: a slice is missing, unless there is a file `slice`
@@ -95,7 +97,13 @@ def _show_share(request: ConvertRequest) -> str:
 
 def digest(request: ConvertRequest) -> str:
     """Return the digest that `convert` would report."""
-    return _digest(b"".join(path.read_bytes() for path in _list_files(request)))
+    files = _list_files(request)
+    go = request.target.parent.parent / "go"
+    if any(path.name == "ponder" for path in files):
+        go.with_name("pondering").touch()
+        while not go.exists():
+            threading.Event().wait(0.02)
+    return _digest(b"".join(path.read_bytes() for path in files))
 
 
 def _digest(data: bytes) -> str:
