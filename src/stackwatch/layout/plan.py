@@ -257,7 +257,7 @@ def _notes(infos: dict[str, ImageInfo]) -> list[str]:
 
 
 def _metadata(stacks: list[StackPlan], drafts: list[StackDraft]) -> dict[str, Any] | None:
-    """Return, by layer, what files state: the channels' own names, what values stand for."""
+    """Return, by layer, the channels' own names, what values stand for, and what they were."""
     names = {
         layer.name: draft.channel.name
         for stack, draft in zip(stacks, drafts, strict=True)
@@ -270,5 +270,11 @@ def _metadata(stacks: list[StackPlan], drafts: list[StackDraft]) -> dict[str, An
         for layer in stack.layers
         if stack.pixels.scale_words
     }
-    found = {"channels": names, "value_scales": scales}
+    rescales = {
+        layer.name: list(stack.treatment.rescale)
+        for stack in stacks
+        for layer in stack.layers
+        if stack.treatment.rescale is not None
+    }
+    found = {"channels": names, "value_scales": scales, "rescaled_from": rescales}
     return {key: value for key, value in found.items() if value} or None

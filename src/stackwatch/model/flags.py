@@ -211,9 +211,9 @@ class ConvertFlags:
         if self.rescale is None:
             return None
         ends = tuple(self.rescale)
-        if len(ends) != 2 or not all(map(math.isfinite, ends)) or ends[0] >= ends[1]:
+        if len(ends) != 2 or not 0 < ends[1] - ends[0] < math.inf:
             raise _wrong("rescale", ends, "two numbers, the smaller first")
-        return ends[0], ends[1]
+        return float(ends[0]), float(ends[1])
 
     def _raw(self) -> RawFacts:
         """Return what is said of raw files."""

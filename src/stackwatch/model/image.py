@@ -162,6 +162,9 @@ class Treatment:
     cast : str
         numpy dtype to cast to in the end; empty for none. Values that do not survive the cast
         exactly (out of range, fractions) are an error of the slice.
+    rescale : (float, float) or None
+        Values that become the smallest and the largest of `cast`, which is then not empty; those
+        between follow a line, those beyond are clipped.
     """
 
     orientation: int = 1
@@ -170,3 +173,4 @@ class Treatment:
     invert: bool = False
     bilevel_high: int = 255
     cast: str = ""
+    rescale: tuple[float, float] | None = None

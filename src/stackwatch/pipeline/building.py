@@ -1,7 +1,7 @@
 """One dataset of a conversion in its staging directory: written, described, compared."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -166,6 +166,11 @@ class DatasetBuild:
             raise
         store.close()
         self._layers = tuple(self._describe(mags) for stack in self._written for mags in stack)
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """Add to the warnings of the dataset; before it is sealed."""
+        plan = self.frame.plan
+        self.frame = replace(self.frame, plan=replace(plan, warnings=(*plan.warnings, *sentences)))
 
     def seal(self, facts: Mapping[str, Any]) -> None:
         """Write the metadata and the manifest: the dataset is whole.

@@ -20,6 +20,7 @@ from stackwatch.pipeline.changes import ensure_unchanged
 from stackwatch.pipeline.journal import Journal, PublishFact
 from stackwatch.pipeline.manifest import combine_digests, ensure_kept, ensure_replaceable
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
+from stackwatch.pipeline.remarks import clipping_of
 from stackwatch.pipeline.request import ConvertRequest, EarlierDataset, place_datasets
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.stack import StackSource
@@ -158,6 +159,8 @@ class _Conversion:
         self._stream(acquisition, self._room)
         failpoints.reach("convert.engine_done")
         book.finish()
+        for build in self._builds:
+            build.warn(clipping_of(build.frame.plan, book))
         facts = self._facts(acquisition, book.file_digests())
         self._ensure_one_content(facts["content_digest"])
         for build in self._builds:

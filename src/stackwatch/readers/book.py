@@ -149,6 +149,7 @@ class SourceBook:
         self._bytes_read = 0
         self._is_finished = False
         self._uses: dict[int, tuple[StackPlan, Counter[int]]] = {}
+        self._clipped: Counter[int] = Counter()
 
     def uses_of(self, plan: StackPlan) -> Counter[int]:
         """Return how many planes of each file a stack reads, all timepoints; counted once."""
@@ -168,6 +169,15 @@ class SourceBook:
         """Add to `bytes_read`."""
         with self._lock:
             self._bytes_read += count
+
+    def count_clipped(self, plan: StackPlan, count: int) -> None:
+        """Add to `clipped_of`."""
+        with self._lock:
+            self._clipped[id(plan)] += count
+
+    def clipped_of(self, plan: StackPlan) -> int:
+        """Return how many values of a stack were clipped so far, each time they were read."""
+        return self._clipped[id(plan)]
 
     @property
     def block(self) -> memoryview:

@@ -23,6 +23,7 @@ from stackwatch.model.voxels import (
     VoxelType,
 )
 from stackwatch.readers.palette import is_grey_palette
+from stackwatch.readers.rescale import rescale_into
 
 
 class TreatmentPlan(NamedTuple):
@@ -58,7 +59,7 @@ def plan_treatment(
         Of the first slice; None goes by `pixels.has_grey_palette`, which says the same.
     category : Category
     options : LayoutOptions
-        Its `alpha` and `cast`.
+        Its `alpha`, `cast` and `rescale`.
 
     Raises
     ------
@@ -83,7 +84,14 @@ def plan_treatment(
     is_split = channels == 3 and dtype_name != "uint8"
     voxel_type = VoxelType(dtype_name, 1 if is_split else channels)
     cast = ""
-    if not voxel_type.fits(category) or (channels == 3 and category is Category.SEGMENTATION):
+    rescale = _rescale(pixels, category, options)
+    if rescale is not None:
+        cast = options.cast or "uint8"
+        if cast not in COLOR_DTYPES:
+            cast = _needed_cast(VoxelType(cast), 1, category, options.cast)
+        is_split = channels == 3 and cast != "uint8"
+        voxel_type = VoxelType(cast, 1 if is_split else channels)
+    elif not voxel_type.fits(category) or (channels == 3 and category is Category.SEGMENTATION):
         cast = _needed_cast(voxel_type, channels, category, options.cast)
         is_split = channels == 3 and cast != "uint8"
         voxel_type = VoxelType(cast, 1 if is_split else channels)
@@ -94,6 +102,7 @@ def plan_treatment(
         invert=pixels.is_inverted,
         bilevel_high=1 if category is Category.SEGMENTATION else 255,
         cast=cast,
+        rescale=rescale,
     )
     return TreatmentPlan(treatment, voxel_type, is_split)
 
@@ -117,6 +126,14 @@ def _alpha(pixels: PixelFormat, options: LayoutOptions) -> Any:
     if not pixels.has_alpha:
         return "none"
     return "drop" if options.alpha == "drop" else "opaque"
+
+
+def _rescale(
+    pixels: PixelFormat, category: Category, options: LayoutOptions
+) -> tuple[float, float] | None:
+    """Return the ends of the range to be mapped: ids, indices and bits have none."""
+    is_measured = pixels.kind in {"grey", "rgb"} and np.dtype(pixels.dtype_name).kind in "iuf"
+    return options.rescale if is_measured and category is Category.COLOR else None
 
 
 def _needed_cast(voxel_type: VoxelType, channels: int, category: Category, cast: str | None) -> str:
@@ -173,7 +190,7 @@ def apply_treatment(
     palette_rgb: NDArray[Any] | None,
     outs: Sequence[NDArray[Any]],
     name: str,
-) -> None:
+) -> int:
     """Write the treated pixels of a plane into `outs`.
 
     Parameters
@@ -187,6 +204,11 @@ def apply_treatment(
         One, or three for the three samples of a pixel.
     name : str
         For messages.
+
+    Returns
+    -------
+    int
+        How many values were clipped.
 
     Raises
     ------
@@ -203,13 +225,17 @@ def apply_treatment(
         plane = np.invert(plane)  # for signed values too: -1 - v mirrors their range
     if plane.dtype == np.bool_:
         plane = plane.view(np.uint8) * np.uint8(treatment.bilevel_high)
+    parts = [plane] if len(outs) == 1 else [plane[..., sample] for sample in range(len(outs))]
+    if treatment.rescale is not None:
+        return sum(
+            rescale_into(out, part, treatment.rescale, name)
+            for out, part in zip(outs, parts, strict=True)
+        )
     if treatment.cast:
         check_cast(plane, np.dtype(treatment.cast), name)
-    if len(outs) == 1:
-        np.copyto(outs[0], plane, casting="unsafe" if treatment.cast else "no")
-        return
-    for sample, out in enumerate(outs):
-        np.copyto(out, plane[..., sample], casting="unsafe" if treatment.cast else "no")
+    for out, part in zip(outs, parts, strict=True):
+        np.copyto(out, part, casting="unsafe" if treatment.cast else "no")
+    return 0
 
 
 def _without_alpha(plane: NDArray[Any], treatment: Treatment, name: str) -> NDArray[Any]:

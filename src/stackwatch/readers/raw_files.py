@@ -11,13 +11,12 @@ from stackwatch.model.raw import RawFacts, find_descriptions, is_raw
 from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import SliceReader
 from stackwatch.readers.raw import (
-    LARGEST_TEXT,
     RawShape,
     RawWord,
     complete_raw,
     open_raw,
-    read_raw_description,
 )
+from stackwatch.readers.raw_text import LARGEST_TEXT, read_raw_description
 from stackwatch.readers.source import AcquisitionFiles
 
 NOTHING_SAID: Final = RawFacts()

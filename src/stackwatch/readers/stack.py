@@ -221,7 +221,9 @@ class StackSource:
             height = self._size.x if treatment.orientation >= 5 else self._size.y
             whole = reader.read_plane(ref.t, ref.c, ref.z, (0, height))
             plane = upright(whole, treatment.orientation)[rows[0] : rows[1]]
-        apply_treatment(plane, treatment, reader.palette_rgb(), outs, rel)
+        clipped = apply_treatment(plane, treatment, reader.palette_rgb(), outs, rel)
+        if clipped:
+            self._book.count_clipped(self._plan, clipped)
 
 
 def _describe(size_x: int, size_y: int, pixels: PixelFormat) -> str:

@@ -3,12 +3,10 @@
 `config.example.toml` explains every setting; a test keeps it equal to the defaults here.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stackwatch.engine.machine import default_memory_gib, usable_cpus
@@ -29,7 +27,21 @@ from stackwatch.model.options import (
     VoxelSizeOptions,
 )
 from stackwatch.model.raw import RawFacts
-from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES, Category
+from stackwatch.model.voxels import Category
+from stackwatch.settings.values import (
+    AbsolutePath,
+    Count,
+    DatasetName,
+    DtypeName,
+    Edges,
+    FolderName,
+    LayoutName,
+    Marker,
+    Number,
+    PowerOfTwo,
+    ValueRange,
+    refuse,
+)
 
 LOCAL_QUIET_GAP_S = 60.0
 """Below 60 s a file written through memory mapping looks quiet while it is not."""
@@ -41,106 +53,13 @@ NETWORK_SIGNALLED_GAP_S = 60.0
 """As long as a network share may go on showing an old size."""
 
 
-def _refuse(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("stackwatch", "{sentence}", {"sentence": sentence})
-
-
-def _no_boolean(value: Any) -> Any:
-    """Keep `workers = true` from becoming 1."""
-    if isinstance(value, bool):
-        raise _refuse("must be a number")
-    return value
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute() or "\0" in str(path):
-        raise _refuse("must be an absolute path")
-    return path
-
-
-def _power_of_two(value: int) -> int:
-    if value < 1 or value & (value - 1):
-        raise _refuse("must be a power of two")
-    return value
-
-
-def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or "__" in name:
-        raise _refuse(
-            "must start with a letter or digit, hold only letters, digits, `-` and `_`, "
-            "and no `__` (it separates the parts of environment variables)"
-        )
-    return name
-
-
-def _dataset_name(template: str) -> str:
-    unknown = set(re.findall(r"\{([^{}]*)\}", template)) - {"acquisition", "folder"}
-    if unknown or "{acquisition}" not in template or re.sub(r"\{\w+\}", "", template).count("{"):
-        raise _refuse("must hold `{acquisition}`, and no other placeholder than `{folder}`")
-    return template
-
-
-def _dtype(name: str) -> str:
-    allowed = sorted({*COLOR_DTYPES, *SEGMENTATION_DTYPES})
-    if name not in allowed:
-        raise _refuse(f"must be one of {', '.join(allowed)}")
-    return name
-
-
-def _marker(pattern: str) -> str:
-    from stackwatch.layout.ignore import is_junk  # late: only a folder that has a marker pays
-    from stackwatch.layout.kinds import ARCHIVE_SUFFIXES, FOREIGN_SUFFIXES
-    from stackwatch.readers.probe import IMAGE_SUFFIXES
-
-    if "/" in pattern or is_junk(pattern):
-        raise _refuse("must be a pattern of visible file names, without a folder: `*.done`")
-    tail = re.split(r"[*?\]]", pattern)[-1].lower()
-    suffixes = {*IMAGE_SUFFIXES, *ARCHIVE_SUFFIXES, *FOREIGN_SUFFIXES}
-    if any(suffix.endswith(tail) or tail.endswith(suffix) for suffix in suffixes):
-        raise _refuse("must end in something that no image's name ends in: `*.done`")
-    return pattern
-
-
-def _layout_name(name: str) -> str:
-    from stackwatch.layout.classify import LAYOUTS  # late: only a folder that names one pays
-
-    if name not in LAYOUTS:
-        raise _refuse(f"must be one of {', '.join(LAYOUTS)}")
-    return name
-
-
 def _axes(value: Any) -> Any:
     """Accept `[x, y, z]` or a table of the axes that are known, `{ z = 25 }`."""
     if isinstance(value, dict | AxesSettings):
         return value
     if not isinstance(value, list | tuple) or len(value) != 3:
-        raise _refuse("must be [x, y, z], or a table such as { z = 25 }")
+        raise refuse("must be [x, y, z], or a table such as { z = 25 }")
     return dict(zip("xyz", value, strict=True))
-
-
-def _rising(value: Any) -> Any:
-    """Accept two numbers, the smaller first."""
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise _refuse("must be [smallest, largest]")
-    return tuple(value)
-
-
-def _is_rising(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] >= value[1]:
-        raise _refuse("must be [smallest, largest], and the first below the second")
-    return value
-
-
-def _box(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        raise _refuse("must be [x, y, z]")
-    return tuple(value)
-
-
-Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
-Count = Annotated[int, BeforeValidator(_no_boolean)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-PowerOfTwo = Annotated[int, BeforeValidator(_no_boolean), AfterValidator(_power_of_two)]
 
 
 class _Section(BaseModel):
@@ -175,7 +94,7 @@ class RawSettings(_Section):
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if self.facts().mistake:
-            raise _refuse(self.facts().mistake)
+            raise refuse(self.facts().mistake)
         return self
 
     def facts(self) -> RawFacts:
@@ -220,10 +139,10 @@ class LogsSettings(_Section):
 class FolderSettings(_Section):
     """`[[folder]]`: one drop folder, where its datasets go, and how they are made."""
 
-    name: Annotated[str, AfterValidator(_folder_name)]
+    name: FolderName
     path: AbsolutePath
     target: AbsolutePath
-    dataset_name: Annotated[str, AfterValidator(_dataset_name)] = "{acquisition}"
+    dataset_name: DatasetName = "{acquisition}"
     format: StoreFormat = "zarr3"
     voxel_size_nm: Annotated[AxesSettings, BeforeValidator(_axes)] | None = None
     voxel_size_from: Literal["files-first", "settings"] = "files-first"
@@ -233,7 +152,7 @@ class FolderSettings(_Section):
     acquisition_depth: Annotated[Count, Field(ge=1, le=16)] = 1
     loose: Literal["group", "each", "park"] = "group"
     ignore: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    marker: Annotated[str, AfterValidator(_marker)] | None = None
+    marker: Marker | None = None
     expected_files: Annotated[Count, Field(ge=1)] | None = None
     veto_open_files: bool = True
     writable: bool = False
@@ -246,26 +165,21 @@ class FolderSettings(_Section):
     archive_to: AbsolutePath | None = None
     retention_h: Annotated[Number, Field(ge=0)] = 168.0
     on_change: Literal["version", "replace", "park"] = "version"
-    layout: Annotated[str, AfterValidator(_layout_name)] = "auto"
+    layout: LayoutName = "auto"
     scenes: Annotated[str, Field(min_length=1)] = EVERY_SCENE
     missing_slices: Literal["park", "black"] = "park"
     layer_name: Annotated[str, Field(min_length=1)] | None = None
     category: Category | None = None
     layer: tuple[LayerSettings, ...] = ()
     alpha: Literal["park", "drop"] = "park"
-    cast: Annotated[str, AfterValidator(_dtype)] | None = None
-    rescale: (
-        Annotated[tuple[Number, Number], BeforeValidator(_rising), AfterValidator(_is_rising)]
-        | None
-    ) = None
+    cast: DtypeName | None = None
+    rescale: ValueRange | None = None
     raw: RawSettings | None = None
     zip_max_ratio: Annotated[Number, Field(ge=1)] = 200.0
     zip_max_gib: Annotated[Number, Field(gt=0)] = 1024.0
     max_gib: Annotated[Number, Field(gt=0)] = 262144.0
     chunk_vx: Annotated[PowerOfTwo, Field(ge=8, le=512)] = 32
-    shard_vx: Annotated[tuple[PowerOfTwo, PowerOfTwo, PowerOfTwo], BeforeValidator(_box)] | None = (
-        None
-    )
+    shard_vx: Edges | None = None
     codec: Codec = "auto"
     interpolation: Interpolation = "default"
     max_mag: PowerOfTwo | None = None
@@ -275,13 +189,13 @@ class FolderSettings(_Section):
     @model_validator(mode="after")
     def _archive_has_a_place(self) -> Self:
         if self.on_success == "archive" and self.archive_to is None:
-            raise _refuse('archive_to must be set where on_success = "archive"')
+            raise refuse('archive_to must be set where on_success = "archive"')
         return self
 
     @model_validator(mode="after")
     def _nothing_unconverted_is_deleted(self) -> Self:
         if self.on_success == "delete" and self.scenes != EVERY_SCENE:
-            raise _refuse(
+            raise refuse(
                 'on_success = "delete" would delete the images that scenes leaves out; '
                 f'set scenes = "{EVERY_SCENE}", or on_success = "archive"'
             )
@@ -290,7 +204,7 @@ class FolderSettings(_Section):
     @model_validator(mode="after")
     def _shards_hold_whole_chunks(self) -> Self:
         if self.shard_vx is not None and min(self.shard_vx) < self.chunk_vx:
-            raise _refuse(
+            raise refuse(
                 f"shard_vx must be at least chunk_vx ({self.chunk_vx}) along every axis "
                 f"(is {list(self.shard_vx)})"
             )
@@ -307,7 +221,7 @@ class FolderSettings(_Section):
     @model_validator(mode="after")
     def _store_is_possible(self) -> Self:
         if self._store_options().mistake:
-            raise _refuse(self._store_options().mistake)
+            raise refuse(self._store_options().mistake)
         return self
 
     def dataset_name_for(self, acquisition: str) -> str:

@@ -20,6 +20,7 @@ from stackwatch.layout.sidecar import (
 )
 from stackwatch.layout.sidecar_keys import LayerValues
 from stackwatch.model.facts import Directives
+from stackwatch.model.raw import RawFacts
 
 WHOLE = """\
 name = "Cortex P21, left"
@@ -30,6 +31,14 @@ skip = false
 upload = true
 priority = 5
 expected_files = 1200
+rescale = [0, 4095]
+
+[raw]
+shape = [120, 512, 512]
+axes = "zyx"
+dtype = "uint16"
+byte_order = "big"
+offset = 512
 
 [[layer]]
 match = "membrane*"
@@ -81,6 +90,8 @@ def test_every_key_is_read(load):
             LayerValues("membrane*", "membranes", "segmentation"),
             LayerValues("raw", None, "color"),
         ),
+        rescale=(0.0, 4095.0),
+        raw=RawFacts((120, 512, 512), "zyx", "uint16", "big", 512),
         metadata={
             "operator": "A. Meier",
             "dwell_us": 3.2,
@@ -161,6 +172,23 @@ machine = { vendor = "x" }
         "expected_files = 0",
         "expected_files = true",
         "layer = 3",
+        "raw = 3",
+        "[raw]\nshape = 3",
+        "[raw]\nshape = [4]",
+        "[raw]\nshape = [4, 0]",
+        "[raw]\nshape = [4, true]",
+        "[raw]\nshape = [2, 3, 4, 5]",
+        "[raw]\nshape = [4, 5]\naxes = 'zyx'",
+        "[raw]\naxes = 'abc'",
+        "[raw]\ndtype = 'complex64'",
+        "[raw]\nbyte_order = 'middle'",
+        "[raw]\noffset = -1",
+        "[raw]\nwidth = 3",
+        "rescale = 3",
+        "rescale = [1]",
+        "rescale = [2, 1]",
+        "rescale = [0, nan]",
+        "rescale = [0, inf]",
         "metadata = 3",
         "[layer]",
         "[metadata]\nx = nan",
@@ -295,5 +323,5 @@ def test_every_example_of_the_page_is_right():
         shown |= set(tomllib.loads(example))
     assert {
         "name", "voxel_size_nm", "category", "layer_name", "layer", "skip", "upload", "priority",
-        "expected_files", "metadata",
+        "expected_files", "metadata", "rescale", "raw",
     } == shown  # fmt: skip

@@ -7,7 +7,8 @@ import pytest
 
 from stackwatch.errors import ConflictingMetadataError, CorruptSliceError, MissingMetadataError
 from stackwatch.model.geometry import PartialVoxelSize
-from stackwatch.readers.raw import RawShape, complete_raw, open_raw, read_raw_description
+from stackwatch.readers.raw import RawShape, complete_raw, open_raw
+from stackwatch.readers.raw_text import read_raw_description
 from stackwatch.testing.patterns import coordinate_stack
 
 

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ STACK = coordinate_stack((4, 6, 10), "uint16")
 WHOLE = RawFacts((4, 6, 10), "zyx", "uint16", "little")
 SIDECAR = '[raw]\nshape = [4, 6, 10]\ndtype = "uint16"\nbyte_order = "little"\n'
 TEXT = {"shape": [4, 6, 10], "axes": "zyx", "dtype": "uint16", "byte_order": "little"}
-FLAGS = {
+FLAGS: dict[str, Any] = {
     "voxel_size_nm": (4, 4, 40), "raw_shape": (4, 6, 10), "raw_dtype": "uint16",
     "raw_byte_order": "little",
 }  # fmt: skip
@@ -36,7 +37,8 @@ FLAGS = {
 
 def mag_1(dataset: Path) -> np.ndarray:
     """Return the voxels of the only layer, axes z, y, x."""
-    return np.asarray(zarr.open_array(dataset / "color/1", mode="r"))[0].T
+    layer: np.ndarray = np.asarray(zarr.open_array(dataset / "color/1", mode="r"))[0].T
+    return layer
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_one_raw_slice_of_another_size(folder):
     (folder / "v.raw").unlink()
     for z in range(130):
         (folder / f"s_{z:03}.raw").write_bytes(bytes(60 - (z == 1)))
-    flags = {"raw_shape": (6, 10), "raw_dtype": "uint8", "voxel_size_nm": (1, 1, 1)}
+    flags: dict[str, Any] = {"raw_shape": (6, 10), "raw_dtype": "uint8", "voxel_size_nm": (1, 1, 1)}
 
     with pytest.raises(CorruptSliceError, match="s_001"):
         stackwatch.convert(folder, folder.parent / "out", **flags)

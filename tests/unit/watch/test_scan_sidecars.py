@@ -20,6 +20,23 @@ def test_a_loose_sidecar_belongs_to_its_acquisition(tmp_path):
     assert ["c.stackwatch.toml"] == [refusal.path for refusal in scan.refusals]
 
 
+def test_a_text_beside_a_loose_raw_file_belongs_to_it(tmp_path):
+    """It is part of the stat mark of the file or the group it describes; other texts are not."""
+    for name in ("v.raw", "v.json", "s_1.raw", "s_1.info", "s_2.raw", "s_2.info", "a.tif", "a.xml"):
+        (tmp_path / name).write_bytes(b"x")
+
+    scan = scan_folder(tmp_path, ScanOptions())
+    assert isinstance(scan, FolderScan)
+    seen = {one.key: (one.files, one.members) for one in scan.sightings}
+
+    assert {
+        "v.raw": (2, ()),
+        "s_#.raw": (4, ("s_1.raw", "s_2.raw", "s_1.info", "s_2.info")),
+        "a.tif": (1, ()),
+        "a.xml": (1, ()),
+    } == seen
+
+
 def test_a_look_by_name_takes_the_directives_of_the_sidecar(tmp_path):
     """Name, skip, priority and upload of a folder's and of a loose file's sidecar."""
     (tmp_path / "run").mkdir()
