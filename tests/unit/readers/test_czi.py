@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def opened() -> Iterator[Open]:
     with ExitStack() as stack:
 
         def open_scene(path: Path, scene: int = 0, *, in_memory: bool = False) -> CziReader:
-            file = io.BytesIO(path.read_bytes()) if in_memory else path.open("rb")
+            file: BinaryIO = io.BytesIO(path.read_bytes()) if in_memory else path.open("rb")
             reader = open_image(stack.enter_context(file), path.name, scene)
             stack.callback(reader.close)
             assert isinstance(reader, CziReader)
