@@ -11,6 +11,7 @@ from stackwatch.cli import (
     config,
     convert,
     demo,
+    formats,
     inspect,
     jobs,
     ledger,
@@ -54,6 +55,7 @@ service.register(app)
 convert.register(app)
 inspect.register(app)
 verify.register(app)
+formats.register(app)
 status.register(app)
 jobs.register(app)
 config.register(app)
