@@ -124,6 +124,39 @@ def test_series_become_datasets(tmp_path):
         np.testing.assert_array_equal(stack, mag_1(tmp_path / f"run_{i}", "em"))
 
 
+def test_fields_of_a_plate_become_datasets(tmp_path):
+    """A plate lists wells, a well its fields; each field is an image."""
+    source = tmp_path / "plate.zarr"
+    root = zarr.open_group(source, mode="w", zarr_format=2)
+    root.attrs["plate"] = {"wells": [{"path": "A/1"}, {"path": "B/2"}]}
+    stack = np.zeros((1, 20, 30), np.uint8)
+    for well in ("A/1", "B/2"):
+        root.create_group(well).attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+        for field in "01":
+            stack = coordinate_stack((1, 20, 30), "uint8") + ord(well[0]) + int(field)
+            write_ome_zarr(source / well / field, stack, version=2, axes="zyx")
+
+    stackwatch.convert(source, tmp_path / "run", layer_name="em", scene="B/2/1")
+    scenes = stackwatch.inspect(source).record["scenes"]
+
+    assert ["A_1_0", "A_1_1", "B_2_0", "B_2_1"] == [one["scene"] for one in scenes]
+    np.testing.assert_array_equal(stack, mag_1(tmp_path / "run", "em"))
+
+
+def test_axes_of_the_first_version(tmp_path):
+    """OME-Zarr 0.1 names no axes: they are t, c, z, y, x, and there is no voxel size."""
+    data = volumes()
+    group = write_ome_zarr(tmp_path / "run.zarr", data, version=2)
+    group.attrs["multiscales"] = [{"version": "0.1", "datasets": [{"path": "0"}]}]
+
+    answer = parked(tmp_path / "run.zarr")
+    ready = stackwatch.inspect(tmp_path / "run.zarr", voxel_size_nm=(4, 4, 30)).record
+
+    assert "missing_metadata" == answer["error_code"]
+    assert ["dye_0", "dye_1"] == [layer["name"] for layer in ready["layers"]]
+    assert [45, 37, 13] == ready["layers"][0]["bounding_box"]["size"]
+
+
 def test_every_file_is_content(tmp_path):
     """All files are in the digest, those of coarser levels too: a change of any is another one."""
     source = tmp_path / "run.zarr"
@@ -298,6 +331,16 @@ def test_wkw_dataset(tmp_path):
     assert {"color": "color", "nuclei": "segmentation"} == {x.name: x.category for x in layers}
     assert (11.24, 11.24, 25.0) == tuple(answer.datasets[0].voxel_size_nm)
     assert any("begins at (40, 35, 30)" in warning for warning in answer.warnings)
+
+
+def test_wkw_in_a_zip(tmp_path):
+    """Cubes in an archive are read as those on the disk."""
+    color, _ = write_old_dataset(tmp_path / "old")
+    shutil.make_archive(str(tmp_path / "old"), "zip", tmp_path, "old")
+
+    stackwatch.convert(tmp_path / "old.zip", tmp_path / "new")
+
+    np.testing.assert_array_equal(color, mag_1(tmp_path / "new", "color"))
 
 
 def test_wkw_layer_without_properties(tmp_path):
