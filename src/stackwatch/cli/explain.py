@@ -54,6 +54,11 @@ _REASONS = {
     AcquisitionState.WAITING: "it is tried again by itself.",
     AcquisitionState.PARKED: "a human is needed.",
 }
+_NOT_READY = "it is not complete yet, as far as can be seen. It is queued by itself when it is."
+_COMPARED = (
+    "it has been quiet for long enough. Its content is compared with what was published, and it is "
+    "queued if it is another one."
+)
 
 
 def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
@@ -88,7 +93,7 @@ def explain_acquisition(state_dir: Path, what: str) -> dict[str, Any]:
         return {
             "status": "ok",
             "acquisition": found.as_record(),
-            "because": _reason(found, newest)
+            "because": _reason(found, newest, live, not_ready)
             + _describe_wait(found, live, not_ready)
             + _describe_refusals(live)
             + _describe_source(disposal),
@@ -130,6 +135,8 @@ def _describe_wait(
     if acquisition.state in _IN_QUEUE and live is not None and live["paused"]:
         return f" Its folder {live['paused']}."
     if acquisition.state not in _ARRIVING or acquisition.vanished_at_us is not None:
+        return ""
+    if _is_compared(acquisition, live):
         return ""
     said = []
     if not_ready and (live is not None or acquisition.state is AcquisitionState.SETTLING):
@@ -202,9 +209,24 @@ def _describe_source(disposal: dict[str, Any] | None) -> str:
     return f" Its source: {describe_disposal(disposal)}." if disposal is not None else ""
 
 
-def _reason(acquisition: "AcquisitionRecord", job: "Job | None") -> str:
+def _is_compared(acquisition: "AcquisitionRecord", live: dict[str, Any] | None) -> bool:
+    """Tell whether it lies still, and only its content decides what it is."""
+    is_settling = acquisition.state is AcquisitionState.SETTLING
+    return is_settling and live is not None and live["phase"] == "settled"
+
+
+def _reason(
+    acquisition: "AcquisitionRecord",
+    job: "Job | None",
+    live: dict[str, Any] | None,
+    not_ready: list[str],
+) -> str:
     if acquisition.vanished_at_us is not None:
         return f"it has not been there since {format_time(acquisition.vanished_at_us)}."
+    if _is_compared(acquisition, live):
+        return _COMPARED
+    if acquisition.state is AcquisitionState.SETTLING and not_ready:
+        return _NOT_READY
     reason = _REASONS[acquisition.state]
     error = acquisition.error or (job.error if job is not None else None)
     if acquisition.state not in _WITH_ERROR or not error:

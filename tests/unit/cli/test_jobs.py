@@ -372,6 +372,25 @@ def hold_back(history: History, state: str) -> None:
             ledger.folders.hold_back("em1", sighting("run_9"), held)
 
 
+@pytest.mark.parametrize(
+    ("phase", "phrase"),
+    [("settling", "Quiet for 70 of 60 s"), ("settled", "compared with what was published")],
+)
+def test_explain_tells_lying_still_from_being_compared(
+    history: History, monkeypatch: pytest.MonkeyPatch, phase: str, phrase: str
+):
+    """What lies still, and whose content is being compared, is not said to be changing."""
+    answer = {"acquisition": "run_9", "phase": phase, "quiet_s": 70.0, "quiet_gap_s": 60.0}
+    answer |= {"ready_s": -10.0, "next_look_s": 4.0, "vetoes": [], "refused": 0}
+    monkeypatch.setattr("stackwatch.daemon.control.request", lambda *_args, **_more: answer)
+    with Ledger.open(history.state_dir) as ledger:
+        ledger.start()
+        because = history.answer("jobs", "explain", "run_9")["because"]
+
+    assert phrase in because
+    assert ("still changing" in because) == (phase == "settling")
+
+
 @pytest.mark.parametrize("state", ["settling", "incomplete"])
 def test_explain_without_a_daemon_tells_what_was_recorded(history: History, state: str):
     """What held it back is known from the ledger, and said to be so."""
@@ -380,6 +399,7 @@ def test_explain_without_a_daemon_tells_what_was_recorded(history: History, stat
 
     assert ["the marker `*.done` is not there"] == document["not_ready"]
     assert "the marker `*.done` is not there" in document["because"]
+    assert "still changing" not in document["because"]
     assert document["watch"] is None
     assert ("when it was last recorded" in document["because"]) == (state == "settling")
 
