@@ -5,6 +5,7 @@ Source: the XML that ZEN and libCZI write (`ImageDocument/Metadata`: `Informatio
 files number their channels by long identifiers that only the order explains.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,10 @@ from stackwatch.readers.scale import length_nm, number_of
 
 _DIGITS: Final = 15
 """Significant ones kept of a length: what follows comes from turning metres into nanometres."""
+
+
+_BULKY: Final = (b"Experiment", b"HardwareSetting")
+"""How the microscope was set, some hundred kilobytes; a sequence is opened file by file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,26 @@ def _parse_xml(xml: bytes, name: str) -> ET.Element:
         return ET.Element("ImageDocument")
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
         raise damaged_header(name, "its XML defines entities, which no microscope writes")
+    for element in _BULKY:
+        text = _without(text, element)
     try:
         # No DTD, so no entity can expand; expat opens nothing by itself.
         return ET.fromstring(text)  # noqa: S314
     except (ET.ParseError, ValueError, LookupError) as error:
         raise damaged_header(name, f"its XML cannot be read ({error})") from error
+
+
+def _without(text: bytes, element: bytes) -> bytes:
+    """Return the text without an element that occurs once; whole where it does not."""
+    opened = re.findall(rb"<%s[\s>]" % element, text)
+    begin, end = text.find(b"<" + element), text.find(b"</%s>" % element)
+    if (
+        len(opened) != 1
+        or text.count(b"</%s>" % element) != 1
+        or not text.startswith(opened[0], begin)
+    ):
+        return text
+    return text[:begin] + text[end + len(element) + 3 :] if begin < end else text
 
 
 def _sizes(image: ET.Element) -> dict[str, int]:

@@ -53,7 +53,10 @@ def decode_zstd(data: bytes, compression: int, out: NDArray[Any], name: str) -> 
     if len(values) != out.nbytes:
         why = f"a tile of {out.nbytes:,} bytes holds {len(values):,}"
         raise damaged_header(name, why)
-    flat = np.frombuffer(values, np.uint8)
+    stored, flat = np.frombuffer(values, np.uint8), out.view(np.uint8).reshape(-1)
     if len(header) > 2 and header[2] & _BYTES_APART:
-        flat = flat.reshape(out.dtype.itemsize, -1).T.reshape(-1)
-    out.view(np.uint8).reshape(-1)[...] = flat
+        width = out.dtype.itemsize
+        for place, part in enumerate(stored.reshape(width, -1)):
+            flat[place::width] = part
+    else:
+        flat[...] = stored

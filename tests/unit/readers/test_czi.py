@@ -295,3 +295,19 @@ def test_the_file_may_lose_its_name(tmp_path, opened):
     write_czi(path, [CziTile(picture(1), compression=ZSTD0)])
 
     np.testing.assert_array_equal(picture(0), whole(reader))
+
+
+def test_long_descriptions_of_the_microscope(tmp_path, opened):
+    """What is said of the experiment neither hides nor replaces what is said of the image."""
+    edges = '<Scaling><Items><Distance Id="X"><Value>9e-9</Value></Distance></Items></Scaling>'
+    wanted = czi_xml(edges_m={"X": 4e-9}, channels=[("DAPI", "")])
+    once = f"<Metadata><Experiment V='1'><Blocks/>{edges}</Experiment>"
+    twice = f"<Metadata><Experiment><Experiment>{edges}</Experiment></Experiment>"
+    named = f"<Metadata><ExperimentBlocks>{edges}</ExperimentBlocks>"
+
+    for before in (once, twice, named):
+        xml = wanted.replace("<Metadata>", before, 1)
+        info = opened(write_czi(tmp_path / "a.czi", [CziTile(picture(0))], xml)).info
+        assert (4.0, ("DAPI",)) == (
+            info.voxel_size_nm.x, tuple(one.name for one in info.channels)
+        )  # fmt: skip
