@@ -107,11 +107,13 @@ class WatchedFolder:
     def adopt(self, settings: FolderSettings) -> None:
         """Take new settings over; what divides the folder otherwise begins anew.
 
-        At the same path the mount stays known: the share may be away at this very moment.
+        At the same path the mount stays known, and that the share is away, if it is.
         """
         old, self.settings = self.settings, settings
         if (old.path, scan_options(old)) != (settings.path, scan_options(settings)):
-            self.view = FolderView(mount=self.view.mount if old.path == settings.path else None)
+            is_same_place = old.path == settings.path
+            kept = (self.view.mount, self.view.unavailable) if is_same_place else (None, "")
+            self.view = FolderView(mount=kept[0], unavailable=kept[1])
         else:
             self.view = replace(self.view, scanned_s=None, full_scan_s=None)
         self.is_degraded = settings.watch == "poll"

@@ -17,7 +17,7 @@ def watched(drop: Path) -> WatchedFolder:
     """Return a folder on a share that was seen."""
     settings = FolderSettings(name="em", path=drop, target=drop.parent / "out")
     folder = WatchedFolder(settings)
-    folder.view = replace(FolderView(), mount=SHARE, scanned_s=5.0)
+    folder.view = replace(FolderView(), mount=SHARE, scanned_s=5.0, unavailable="it is away")
     return folder
 
 
@@ -31,6 +31,7 @@ def test_new_settings_do_not_forget_the_mount(tmp_path: Path, change: dict[str, 
     folder.adopt(folder.settings.model_copy(update=change))
 
     assert SHARE == folder.order_scan(None).expected
+    assert "it is away" == folder.reason
 
 
 def test_a_scan_that_began_under_other_settings_is_told_from_one_of_now(tmp_path: Path) -> None:
