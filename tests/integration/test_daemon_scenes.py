@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from stackwatch.daemon.staging import read_run_id
 from stackwatch.testing.crashes import list_datasets, list_jobs
 from stackwatch.testing.service import ServiceBench, bench
 
-IMAGES = {
+IMAGES: dict[str, np.ndarray] = {
     "A": np.arange(4 * 9 * 7, dtype=np.uint16).reshape(4, 9, 7),
     "B": np.arange(2 * 5 * 8, dtype=np.uint8).reshape(2, 5, 8),
 }
@@ -54,14 +55,15 @@ def voxels_of(service: ServiceBench, name: str) -> np.ndarray:
     return np.asarray(stored[0]).transpose(2, 1, 0)
 
 
-def jobs_show(service: ServiceBench, job_id: int) -> dict:
+def jobs_show(service: ServiceBench, job_id: int) -> dict[str, Any]:
     """Return what `stackwatch jobs show` tells of a job."""
     ended = subprocess.run(
         [sys.executable, "-m", "stackwatch", "jobs", "show", str(job_id), "--json",
          "--config", str(service.config)],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
-    return json.loads(ended.stdout)
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
 
 
 @pytest.fixture(scope="module")

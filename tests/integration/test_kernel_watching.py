@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stackwatch.testing.service import ServiceBench, bench
-from stackwatch.watch.hints import Hints
+from stackwatch.watch.hints import MAX_DIRTY, Hints
 from stackwatch.watch.scan import FolderScan, ScanOptions, scan_folder
 
 EVENTS_ALONE = "scan_interval_s = 600"
@@ -208,7 +208,7 @@ def test_nothing_is_lost_between_watch_and_scan(tmp_path):
         stop = threading.Event()
 
         def make(root: Path = root, made: list[str] = made, stop: threading.Event = stop) -> None:
-            while not stop.is_set():
+            while not stop.is_set() and len(made) < MAX_DIRTY // 2:
                 made.append(f"run_{len(made)}")
                 (root / made[-1]).mkdir()
 

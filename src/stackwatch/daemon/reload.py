@@ -113,7 +113,7 @@ class Reload:
         self._next: list[Reply] | None = None
         self._number = 0
 
-    def begin(self, reply: Reply | None = None) -> None:
+    def begin(self, *replies: Reply) -> None:
         """Read the settings soon; a reading under way may have seen them before their last change.
 
         Raises
@@ -123,13 +123,12 @@ class Reload:
         """
         if self._load is None:
             raise UsageError("The settings did not come from a file; they cannot be read again.")
-        replies = [reply] if reply is not None else []
         if self._current is not None:
-            self._next = (self._next or []) + replies
+            self._next = [*(self._next or ()), *replies]
             return
         self._number += 1
         number = self._number
-        self._current = _Load(number, self._clock.monotonic() + LOAD_TIMEOUT_S, replies)
+        self._current = _Load(number, self._clock.monotonic() + LOAD_TIMEOUT_S, list(replies))
         threading.Thread(target=self._read, args=(number,), name="reload", daemon=True).start()
 
     def take(self, loaded: SettingsLoaded) -> bool:
@@ -157,9 +156,7 @@ class Reload:
             reply.put(answer)
         waiting, self._next = self._next, None
         if waiting is not None:
-            self.begin()
-            assert self._current is not None
-            self._current.replies += waiting
+            self.begin(*waiting)
 
     @property
     def deadline_s(self) -> float | None:

@@ -41,7 +41,7 @@ class SettingsSwitch:
             They did not come from a file.
         """
         try:
-            self._reload.begin(reply)
+            self._reload.begin(*([reply] if reply is not None else []))
         except StackwatchError as error:
             self._refuse(error)
             raise

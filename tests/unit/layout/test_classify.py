@@ -625,7 +625,11 @@ def test_an_incomplete_ome_set_can_be_padded():
 def test_an_ome_set_without_a_channel_is_never_padded():
     """A layer of nothing but black is no layer."""
     infos = ome_set_infos(size_c=2, size_z=3)
-    paths = [path for path, info in infos.items() if info.set_planes_tcz[0][1] == 0]
+    paths = [
+        path
+        for path, info in infos.items()
+        if isinstance(info, ImageInfo) and info.set_planes_tcz[0][1] == 0
+    ]
     with pytest.raises(IncompleteAcquisitionError):
         verdict_of(paths, special=infos, missing_slices="black")
 

@@ -29,7 +29,7 @@ from stackwatch.testing.mags import stored_files
 from stackwatch.testing.volumes import write_dm
 from tests.unit.pipeline.conftest import Interference
 
-IMAGES = {
+IMAGES: dict[str, np.ndarray] = {
     "A": np.arange(5 * 20 * 30, dtype=np.uint16).reshape(5, 20, 30),
     "B": np.arange(3 * 9 * 7, dtype=np.uint8).reshape(3, 9, 7),
     "C": np.arange(12 * 11, dtype=np.int16).reshape(1, 12, 11),
@@ -126,7 +126,10 @@ def test_one_image_alone_has_the_plain_name(source, place):
 @pytest.mark.parametrize("store", ["zarr3", "wkw"])
 def test_images_of_a_dm4_in_a_zip(tmp_path, place, store):
     """Without names they are counted; a zip archive and either format change nothing."""
-    images = [np.arange(4 * 6, dtype=np.int16).reshape(4, 6), np.ones((3, 5, 7), np.uint8)]
+    images: list[np.ndarray] = [
+        np.arange(4 * 6, dtype=np.int16).reshape(4, 6),
+        np.ones((3, 5, 7), np.uint8),
+    ]
     write_dm(tmp_path / "a.dm4", *images, version=4)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(tmp_path / "a.dm4", "a.dm4")
