@@ -247,7 +247,7 @@ def test_scan_folder_made_anew_may_be_empty(tmp_path):
 def test_scan_folder_unreadable_inside(tmp_path):
     """An unreadable folder is counted in its acquisition; above the acquisitions it hides them."""
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
+    for parent in tmp_path.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o055)
     write(tmp_path, "run/a.tif", "run/closed/b.tif", "ann/r/a.tif")
     (tmp_path / "run/closed").chmod(0)
