@@ -37,7 +37,8 @@ def convert(
         `name`, `layer_name`, `category`, `format`, `interpolation`, `max_mag`, `codec`,
         `downsample`, `chunk`, `shard`, `threads`, `memory_gib`, `verify`, `layout`,
         `scene`, `missing_slices`, `alpha`, `cast`, `rescale`, `raw_shape`, `raw_axes`,
-        `raw_dtype`, `raw_byte_order`, `raw_offset`, `ignore`. See `stackwatch.ConvertFlags`.
+        `raw_dtype`, `raw_byte_order`, `raw_offset`, `bioformats_jar`, `ignore`. See
+        `stackwatch.ConvertFlags`.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import typer
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.options import (
     AlphaOption,
+    BioformatsJarOption,
     CastOption,
     CategoryOption,
     ChunkOption,
@@ -80,6 +81,7 @@ def convert(
     raw_dtype: RawDtypeOption = None,
     raw_byte_order: RawByteOrderOption = None,
     raw_offset: RawOffsetOption = None,
+    bioformats_jar: BioformatsJarOption = None,
     ignore: IgnoreOption = None,
     store_format: FormatOption = "zarr3",
     interpolation: InterpolationOption = "default",
@@ -110,6 +112,7 @@ def convert(
         scene=scene, missing_slices=missing_slices, alpha=alpha, cast=cast, ignore=ignore,
         rescale=parse_rescale(rescale), raw_shape=parse_raw_shape(raw_shape), raw_axes=raw_axes,
         raw_dtype=raw_dtype, raw_byte_order=raw_byte_order, raw_offset=raw_offset,
+        bioformats_jar=bioformats_jar,
     ))  # fmt: skip
     result = _run(source, target, flags, as_json=as_json)
     if as_json:

@@ -10,6 +10,7 @@ from stackwatch.cli.answers import answer_error, answer_json, answer_text, answe
 from stackwatch.cli.convert import refuse_absent
 from stackwatch.cli.options import (
     AlphaOption,
+    BioformatsJarOption,
     CastOption,
     CategoryOption,
     DownsampleOption,
@@ -63,6 +64,7 @@ def inspect(
     raw_dtype: RawDtypeOption = None,
     raw_byte_order: RawByteOrderOption = None,
     raw_offset: RawOffsetOption = None,
+    bioformats_jar: BioformatsJarOption = None,
     ignore: IgnoreOption = None,
     max_mag: MaxMagOption = None,
     downsample: DownsampleOption = True,
@@ -83,6 +85,7 @@ def inspect(
         ignore=ignore, max_mag=max_mag, downsample=downsample, rescale=parse_rescale(rescale),
         raw_shape=parse_raw_shape(raw_shape), raw_axes=raw_axes, raw_dtype=raw_dtype,
         raw_byte_order=raw_byte_order, raw_offset=raw_offset,
+        bioformats_jar=bioformats_jar,
     )).options()  # fmt: skip
     refuse_absent(path)
     found = inspect_acquisition(path.absolute(), options)

@@ -117,6 +117,13 @@ RawOffsetOption = Annotated[
     int | None,
     typer.Option(metavar="BYTES", help="Bytes of a raw file before its first value. [default: 0]"),
 ]
+BioformatsJarOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="bioformats_package.jar, for formats that stackwatch does not read itself.",
+    ),
+]
 IgnoreOption = Annotated[
     list[str] | None,
     typer.Option(metavar="PATTERN", help="Leave out paths like `previews/*`. May be repeated."),

@@ -59,7 +59,7 @@ def classify(listing: Listing, probe: Probe, options: LayoutOptions) -> Verdict:
     volumes = find_volumes(listing) if options.layout in {"auto", VOLUME_FOLDER} else None
     if volumes is not None:
         return classify_volumes(listing, volumes, probe)
-    survey = survey_listing(listing, options.ignore)
+    survey = survey_listing(listing, options.ignore, has_bioformats=bool(options.bioformats_jar))
     root_images = [folder for folder in survey.folders if folder.path == survey.base]
     below = [folder for folder in survey.folders if folder.path != survey.base]
     if root_images and below and options.layout == "auto":

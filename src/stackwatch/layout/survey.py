@@ -18,6 +18,7 @@ from stackwatch.layout.ignore import compile_ignore, finished_name, is_junk
 from stackwatch.layout.kinds import DOUBTFUL_SUFFIXES, FileKind, kind_of, split_suffix
 from stackwatch.layout.names import natural_key
 from stackwatch.model.acquisition import Listing, show_path
+from stackwatch.readers.bioformats import is_for_bioformats
 from stackwatch.readers.formats import show_formats
 from stackwatch.readers.probe import NOT_READ_BECAUSE
 
@@ -59,7 +60,9 @@ class Survey:
     warnings: tuple[str, ...]
 
 
-def survey_listing(listing: Listing, ignore: tuple[str, ...] = ()) -> Survey:
+def survey_listing(
+    listing: Listing, ignore: tuple[str, ...] = (), *, has_bioformats: bool = False
+) -> Survey:
     """Sort the files of an acquisition by folder, and refuse what cannot be known whole.
 
     Parameters
@@ -67,6 +70,8 @@ def survey_listing(listing: Listing, ignore: tuple[str, ...] = ()) -> Survey:
     listing : Listing
     ignore : tuple of str
         The patterns the listing was made with: what they name is not waited for.
+    has_bioformats : bool
+        Whether foreign images are read with Bio-Formats.
 
     Raises
     ------
@@ -84,7 +89,10 @@ def survey_listing(listing: Listing, ignore: tuple[str, ...] = ()) -> Survey:
     warnings = [*_check_temporary(listing, ignore), *_check_refusals(listing)]
     by_kind: dict[FileKind, list[str]] = {kind: [] for kind in FileKind}
     for entry in sorted(listing.entries, key=lambda entry: natural_key(entry.path)):
-        by_kind[kind_of(entry.path)].append(entry.path)
+        kind = kind_of(entry.path)
+        if kind is FileKind.FOREIGN and has_bioformats and is_for_bioformats(entry.path):
+            kind = FileKind.IMAGE
+        by_kind[kind].append(entry.path)
     if not by_kind[FileKind.IMAGE]:
         _take_doubtful(by_kind)
     images = by_kind[FileKind.IMAGE]

@@ -69,6 +69,7 @@ class FlagKeywords(TypedDict, total=False):
     raw_dtype: str | None
     raw_byte_order: Literal["little", "big"] | None
     raw_offset: int | None
+    bioformats_jar: str | Path | None
     ignore: Sequence[str]
 
 
@@ -123,6 +124,8 @@ class ConvertFlags:
         Of values of several bytes.
     raw_offset : int
         Bytes before the first value.
+    bioformats_jar : str or Path
+        bioformats_package.jar, for the formats that stackwatch does not read itself.
     ignore : sequence of str
         Glob patterns of paths that do not belong to the acquisition.
     """
@@ -152,6 +155,7 @@ class ConvertFlags:
     raw_dtype: str | None = None
     raw_byte_order: str | None = None
     raw_offset: int | None = None
+    bioformats_jar: str | Path | None = None
     ignore: Sequence[str] = ()
 
     def options(self) -> ConvertOptions:
@@ -205,6 +209,7 @@ class ConvertFlags:
             cast=self.cast,
             rescale=self._rescale(),
             raw=self._raw(),
+            bioformats_jar=os.path.abspath(self.bioformats_jar) if self.bioformats_jar else "",  # noqa: PTH100 - as elsewhere
         )
 
     def _rescale(self) -> tuple[float, float] | None:

@@ -57,6 +57,8 @@ class LayoutOptions:
         Values that become the smallest and the largest of `cast`, or of uint8: color layers only.
     raw : RawFacts
         What is said of raw files.
+    bioformats_jar : str
+        Path of the jar that reads what no reader here does; empty: there is none.
     zip_max_ratio, zip_max_gib : float
         Limits for archives.
     scenes : str
@@ -77,6 +79,7 @@ class LayoutOptions:
     cast: str | None = None
     rescale: tuple[float, float] | None = None
     raw: RawFacts = field(default_factory=RawFacts)
+    bioformats_jar: str = ""
     scenes: str = EVERY_SCENE
     zip_max_ratio: float = 200.0
     zip_max_gib: float = 1024.0

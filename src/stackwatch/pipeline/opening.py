@@ -25,6 +25,7 @@ from stackwatch.pipeline.sidecars import (
     tell_sidecar,
     without_sidecars,
 )
+from stackwatch.readers.bioformats import BioformatsOpener
 from stackwatch.readers.folder import FolderView, is_anchor
 from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import ImageOpener
@@ -130,8 +131,9 @@ def open_acquisition(
         if sidecar is not None:
             options = apply_sidecar(options, sidecar)
         shown = without_sidecars(listing)
-        opener = open_raw_files(files, shown, options, sidecar)
-        yield OpenAcquisition(shown, files, options, sidecar, place, look, opener)
+        with closing(BioformatsOpener(options.layout.bioformats_jar)) as others:
+            opener = open_raw_files(files, shown, options, sidecar, others)
+            yield OpenAcquisition(shown, files, options, sidecar, place, look, opener)
 
 
 def _is_remote(root: Path) -> bool:

@@ -28,6 +28,8 @@ from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.options import ConvertOptions, LayerRule, LayoutOptions
 from stackwatch.model.plan import DatasetPlan
 from stackwatch.model.voxels import Category
+from stackwatch.readers.probe import open_image
+from stackwatch.readers.protocol import ImageOpener
 from stackwatch.readers.raw import RawWord
 from stackwatch.readers.raw_files import RawFiles
 from stackwatch.readers.source import AcquisitionFiles, FolderFiles
@@ -169,7 +171,11 @@ def _weakened(
 
 
 def open_raw_files(
-    files: AcquisitionFiles, listing: Listing, options: ConvertOptions, sidecar: Sidecar | None
+    files: AcquisitionFiles,
+    listing: Listing,
+    options: ConvertOptions,
+    sidecar: Sidecar | None,
+    opener: ImageOpener = open_image,
 ) -> RawFiles:
     """Return what opens the images of an acquisition, its raw files as they are described.
 
@@ -181,7 +187,7 @@ def open_raw_files(
     if sidecar is not None:
         stronger = (*stronger, RawWord(sidecar.raw, f"“{sidecar.file}”"))
     entries = {entry.path: entry for entry in listing.entries}
-    return RawFiles(files, entries, stronger, weaker)
+    return RawFiles(files, entries, stronger, weaker, opener)
 
 
 def tell_sidecar(dataset: DatasetPlan, sidecar: Sidecar, files: int) -> DatasetPlan:

@@ -19,6 +19,7 @@ from stackwatch.readers.scale import length_nm, number_of
 
 _LARGEST_PLANES = 10_000_000
 _ORDERS = {"XYZCT", "XYZTC", "XYCZT", "XYCTZ", "XYTZC", "XYTCZ"}
+Channels = tuple[Channel, ...]
 _ASIDE = {"label", "macro", "thumbnail"}
 """How the names of pictures begin that writers of slides put beside the images."""
 
@@ -133,6 +134,19 @@ def parse_ome(
     is_set = len(found) > 1 and len(files) > 1
     images = [_parse_image(root, image, name, page_samples, is_set=is_set) for image in found]
     return images[0] if len(images) == 1 else _choose(images, name, scene, reduced_pages)
+
+
+def describe_images(description: str, name: str) -> list[tuple[str, PartialVoxelSize, Channels]]:
+    """Return name, voxel size and channels of every image that OME-XML describes, in its order."""
+    images = [image for image in _parse_xml(description, name) if _tag(image) == "Image"]
+    found = []
+    for image in images:
+        pixels = _child(image, "Pixels")
+        pixels = pixels if pixels is not None else image
+        elements = [element for element in pixels if _tag(element) == "Channel"]
+        size, channels = _physical_size(pixels), _channels(elements, len(elements))
+        found.append((image.get("Name", ""), size, channels))
+    return found
 
 
 def _parse_image(

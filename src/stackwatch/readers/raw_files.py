@@ -9,7 +9,7 @@ from stackwatch.model.acquisition import FileEntry, show_path
 from stackwatch.model.plan import DatasetPlan
 from stackwatch.model.raw import RawFacts, find_descriptions, is_raw
 from stackwatch.readers.probe import open_image
-from stackwatch.readers.protocol import SliceReader
+from stackwatch.readers.protocol import ImageOpener, SliceReader
 from stackwatch.readers.raw import (
     RawShape,
     RawWord,
@@ -32,6 +32,8 @@ class RawFiles:
         Every listed file by its path.
     stronger, weaker : sequence of RawWord
         Who wins over a text beside the file, and who gives way to it; the strongest first.
+    opener : ImageOpener
+        Opens everything else.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class RawFiles:
         entries: dict[str, FileEntry],
         stronger: tuple[RawWord, ...] = (),
         weaker: tuple[RawWord, ...] = (),
+        opener: ImageOpener = open_image,
     ) -> None:
+        self._opener = opener
         self._files = files
         self._entries = entries
         self._stronger = stronger
@@ -49,7 +53,7 @@ class RawFiles:
     def __call__(self, file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
         """Open an image, as `readers.probe.open_image` says; a raw file as it is described."""
         if not is_raw(name):
-            return open_image(file, name, scene)
+            return self._opener(file, name, scene)
         return open_raw(file, name, self.shape_of(name))
 
     def shape_of(self, path: str) -> RawShape:

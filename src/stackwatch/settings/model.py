@@ -175,6 +175,7 @@ class FolderSettings(_Section):
     cast: DtypeName | None = None
     rescale: ValueRange | None = None
     raw: RawSettings | None = None
+    bioformats_jar: AbsolutePath | None = None
     zip_max_ratio: Annotated[Number, Field(ge=1)] = 200.0
     zip_max_gib: Annotated[Number, Field(gt=0)] = 1024.0
     max_gib: Annotated[Number, Field(gt=0)] = 262144.0
@@ -289,6 +290,7 @@ class FolderSettings(_Section):
             cast=self.cast,
             rescale=self.rescale,
             raw=self.raw.facts() if self.raw is not None else RawFacts(),
+            bioformats_jar=str(self.bioformats_jar or ""),
             zip_max_ratio=self.zip_max_ratio,
             zip_max_gib=self.zip_max_gib,
             max_gib=self.max_gib,
