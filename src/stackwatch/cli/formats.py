@@ -28,8 +28,8 @@ def formats(as_json: JsonFlag = False) -> None:
     if as_json:
         answer_json({"status": "ok", "formats": [state.as_record() for state in states]})
         return
-    rows = [(state.name, _marks(state), _libraries(state), _state(state)) for state in states]
-    answer_text(format_table(("FORMAT", "FILES", "LIBRARY", "STATE"), rows))
+    rows = [(state.name, _libraries(state), _state(state), _marks(state)) for state in states]
+    answer_text(format_table(("FORMAT", "LIBRARY", "STATE", "FILES"), rows))
 
 
 def _marks(state: "FormatState") -> str:

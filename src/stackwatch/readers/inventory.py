@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from stackwatch.readers.bioformats import BIOFORMATS_SUFFIXES
 from stackwatch.readers.formats import FOLDER_FORMATS, FORMATS, Format
 
 
@@ -69,6 +70,9 @@ def list_formats() -> tuple[FormatState, ...]:
         )
         for form in (*FORMATS, *anchors)
     ]
+    rest = tuple(sorted(BIOFORMATS_SUFFIXES - {suffix for one in found for suffix in one.suffixes}))
+    library = {"jpype1": _installed_version("jpype1")}
+    found.append(FormatState("Bio-Formats (`bioformats_jar`)", rest, (), library, "bioformats"))
     return tuple(sorted(found, key=lambda state: state.name.lower()))
 
 

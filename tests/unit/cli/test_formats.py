@@ -42,10 +42,13 @@ def test_every_format_is_listed():
     states = list_formats()
     names = [state.name for state in states]
 
-    assert {form.name for form in (*FORMATS, *FOLDER_FORMATS.values())} == set(names)
+    own = {form.name for form in (*FORMATS, *FOLDER_FORMATS.values())}
+    assert own | {"Bio-Formats (`bioformats_jar`)"} == set(names)
     assert sorted(names, key=str.lower) == names
     assert len(set(names)) == len(names)
-    assert {s for form in FORMATS for s in form.suffixes} == {s for x in states for s in x.suffixes}
+    suffixes = [suffix for state in states for suffix in state.suffixes]
+    assert {s for form in FORMATS for s in form.suffixes} <= set(suffixes)
+    assert len(set(suffixes)) == len(suffixes)
 
 
 def test_a_format_in_json():
@@ -72,8 +75,8 @@ def test_what_is_missing():
     lines = CliRunner().invoke(app, ["formats"]).stdout.splitlines()
 
     assert ({"Pillow": None}, False) == (png["libraries"], png["installed"])
-    assert any(re.match(r"PNG +\.png +Pillow +missing: pip install stackwatch$", s) for s in lines)
-    assert any(re.match(r"raw +\.raw +- +installed$", line) for line in lines)
+    assert any(re.match(r"PNG +Pillow +missing: pip install stackwatch +\.png$", s) for s in lines)
+    assert any(re.match(r"raw +- +installed +\.raw$", line) for line in lines)
 
 
 def test_extras_are_installed_by_their_name():
