@@ -17,6 +17,8 @@ import zarr
 
 from stackwatch import testing
 from stackwatch.failpoints import EXCHANGE_FAILPOINTS, FAILPOINTS
+from stackwatch.model.options import StoreFormat
+from stackwatch.readers.wkw import WkwMag
 from stackwatch.testing.crashes import (
     Story,
     check_nothing_is_left,
@@ -69,6 +71,12 @@ def test_a_kill_at_any_point_costs_nothing_but_time(tmp_path, failpoint):
 def test_a_kill_in_the_middle_or_together_with_the_daemon(tmp_path, failpoint):
     """C1, C11: in mid reading, after some slabs, and worker and daemon at the same moment."""
     kill_a_conversion(tmp_path, failpoint, slices=70)
+
+
+@pytest.mark.parametrize("failpoint", ["convert.slab_written:2", "publish.after_rename"])
+def test_a_kill_while_wkw_is_written(tmp_path, failpoint):
+    """C1: blocks that waited for their cube are gone with the staging; the next start writes it."""
+    kill_a_conversion(tmp_path, failpoint, slices=70, store_format="wkw")
 
 
 def test_a_kill_between_two_datasets_of_one_job(tmp_path):
@@ -146,9 +154,11 @@ def test_a_kill_between_two_renames_loses_neither_dataset(tmp_path, failpoint):
 # ---------------------------------------------------------------- parts
 
 
-def kill_a_conversion(root: Path, failpoint: str, slices: int) -> None:
+def kill_a_conversion(
+    root: Path, failpoint: str, slices: int, store_format: StoreFormat = "zarr3"
+) -> None:
     """Play one story with the real conversion, and compare every voxel."""
-    service = ServiceBench(root, worker=None)
+    service = ServiceBench(root, worker=None, folder=f'format = "{store_format}"')
     stack_zyx = (np.arange(slices * 9 * 7) % 251).astype(np.uint8).reshape(slices, 9, 7)
 
     with Visitor([service.target]) as visitor:
@@ -156,8 +166,13 @@ def kill_a_conversion(root: Path, failpoint: str, slices: int) -> None:
 
     assert ([], ["run_041"]) == (visitor.halves, service.datasets())
     open_dataset(service.target / "run_041")
-    stored = zarr.open_array(service.target / "run_041" / "color" / "1", mode="r")
-    np.testing.assert_array_equal(stack_zyx.transpose(2, 1, 0), np.asarray(stored[0]))
+    mag_1 = service.target / "run_041" / "color" / "1"
+    if store_format == "wkw":
+        with WkwMag(mag_1) as stored:
+            found_zyx = stored.read(range(slices), range(9), range(7))
+    else:
+        found_zyx = np.asarray(zarr.open_array(mag_1, mode="r")[0]).transpose(2, 1, 0)
+    np.testing.assert_array_equal(stack_zyx, found_zyx)
 
 
 def kill_stand_ins(root: Path, cases: Sequence[Iterable[str]]) -> None:
