@@ -10,7 +10,7 @@ import wkw
 from numpy.typing import NDArray
 
 import stackwatch
-from stackwatch.errors import PlanError, VerificationError
+from stackwatch.errors import PlanError, UsageError, VerificationError
 from stackwatch.pipeline.verify import verify_dataset
 from stackwatch.testing.mags import read_with_zarr
 from stackwatch.testing.synthetic import (
@@ -139,3 +139,16 @@ def test_time_is_refused(tmp_path: Path) -> None:
 
     assert "zarr3" in caught.value.hint
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"codec": "zstd"}, "codec must be one of auto, none, lz4"),
+        ({"shard": (32, 64, 32)}, "shard must have three equal edges"),
+    ],
+)
+def test_flags_that_contradict_wkw_are_refused_at_once(tmp_path: Path, flags, told) -> None:
+    """A codec or a file shape that WKW does not know is a mistake of the call, not of the data."""
+    with pytest.raises(UsageError, match=told):
+        stackwatch.convert(tmp_path, tmp_path.with_name("out"), format="wkw", **flags)

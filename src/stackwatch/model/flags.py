@@ -236,12 +236,15 @@ class ConvertFlags:
         return raw
 
     def _store_options(self) -> StoreOptions:
-        return StoreOptions(
+        store = StoreOptions(
             format=_choice(self.format),
             chunk_vx=self.chunk,
             shard_vx=self._shard(),
             codec=_choice(self.codec),
         )
+        if store.mistake:
+            raise UsageError(f"{store.mistake}.", hint=f"{store.mistake}.", format=self.format)
+        return store
 
     def _voxel_size(self) -> PartialVoxelSize:
         if self.voxel_size_nm is None:

@@ -132,22 +132,17 @@ class StoreOptions:
 
     @property
     def mistake(self) -> str:
-        """What these options contradict each other in, and what to set instead; else empty."""
+        """Which option contradicts the others, its name first, and what it must be; else empty."""
         shard = self.shard_vx
         if shard is not None and any(edge % self.chunk_vx for edge in shard):
-            return (
-                f"The shard {tuple(shard)} is no multiple of the chunk ({self.chunk_vx}). "
-                "Set `shard` to multiples of `chunk`."
-            )
+            return f"shard must be a multiple of the chunk, {self.chunk_vx} (is {list(shard)})"
         is_wkw = self.format == "wkw"
         if is_wkw and shard is not None and len({*shard}) > 1:
-            return f"The files of WKW are cubes, and {tuple(shard)} is none. Set one edge thrice."
+            return f"shard must have three equal edges, for WKW files are cubes (is {list(shard)})"
         allowed = WKW_CODECS if is_wkw else ZARR3_CODECS
         if self.codec not in allowed:
-            return (
-                f"{self.format} cannot be compressed with {self.codec}. "
-                f"Set `codec` to one of {', '.join(allowed)}."
-            )
+            names = ", ".join(allowed)
+            return f"codec must be one of {names} where format is {self.format} (is {self.codec})"
         return ""
 
 

@@ -27,7 +27,8 @@ def ensure_storable(stack: StackPlan, options: StoreOptions) -> None:
         The options contradict each other, or WKW is to hold several timepoints; the caller parks.
     """
     if options.mistake:
-        raise PlanError(options.mistake, hint=options.mistake)
+        hint = f"Mend it: {options.mistake}."
+        raise PlanError(f"The dataset cannot be stored like that: {options.mistake}.", hint=hint)
     layer = stack.layers[0]
     if options.format == "wkw" and layer.size_t > 1:
         hint = 'Set `format = "zarr3"` (`--format zarr3`), which keeps time as an axis.'

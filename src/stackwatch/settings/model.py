@@ -221,8 +221,9 @@ class FolderSettings(_Section):
 
     @model_validator(mode="after")
     def _store_is_possible(self) -> Self:
-        if self._store_options().mistake:
-            raise refuse(self._store_options().mistake)
+        mistake = self._store_options().mistake
+        if mistake:
+            raise refuse(mistake.replace("shard ", "shard_vx ", 1))
         return self
 
     def dataset_name_for(self, acquisition: str) -> str:
