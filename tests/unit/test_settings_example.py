@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from stackwatch.cli.app import app
 from stackwatch.layout.classify import LAYOUTS
 from stackwatch.settings import FolderSettings, LayerSettings, Settings, load_settings
-from stackwatch.settings.catalogue import SECTIONS
+from stackwatch.settings.catalogue import SECTIONS, SERVICE_SECTIONS
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 OWN_VALUES = {"name", "path", "target"}
@@ -19,14 +19,14 @@ OWN_VALUES = {"name", "path", "target"}
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     name: {key: field.default for key, field in SECTIONS[name].model_fields.items()}
-    for name in ("daemon", "logs", "folder")
+    for name in (*SERVICE_SECTIONS, "folder")
 }
 
 
 def sections() -> dict[str, dict[str, Any]]:
     """Return what the example sets, by section."""
     values = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
-    return {"daemon": values["daemon"], "logs": values["logs"], "folder": values["folder"][0]}
+    return {name: values[name] for name in SERVICE_SECTIONS} | {"folder": values["folder"][0]}
 
 
 def uncommented() -> str:
@@ -35,7 +35,7 @@ def uncommented() -> str:
     return re.sub(r"^# (\w+ = .+)$", r"\1", text, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("section", ["daemon", "logs", "folder"])
+@pytest.mark.parametrize("section", [*SERVICE_SECTIONS, "folder"])
 def test_every_setting_stands_in_the_example(section: str):
     """No setting is missing and none is obsolete; those without a default are commented."""
     switched_on = tomllib.loads(uncommented())[section]
@@ -44,7 +44,7 @@ def test_every_setting_stands_in_the_example(section: str):
     assert set(DEFAULTS[section]) == set(table)
 
 
-@pytest.mark.parametrize("section", ["daemon", "logs", "folder"])
+@pytest.mark.parametrize("section", [*SERVICE_SECTIONS, "folder"])
 def test_the_example_shows_the_defaults(section: str):
     """What stands there uncommented is what happens without it; the rest has no default."""
     shown = sections()[section]
@@ -103,7 +103,7 @@ def test_layer_rules_are_explained():
 
     assert all(name in text for name in LayerSettings.model_fields)
     assert "layer" in FolderSettings.model_fields
-    assert {"daemon", "logs", "folder"} == set(Settings.model_fields)
+    assert {*SERVICE_SECTIONS, "folder"} == set(Settings.model_fields)
 
 
 def test_every_layout_is_named():

@@ -10,7 +10,7 @@ from stackwatch.errors import LedgerError, LedgerTooNewError
 from stackwatch.ledger.statements import load_migration, load_schema
 from stackwatch.model.acquisition import show_path
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x5357_4C47
 """Stands in the file's header and tells a ledger from any other SQLite file."""
 
@@ -33,6 +33,7 @@ def _run_script(connection: sqlite3.Connection, script: str) -> None:
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     Migration(2, lambda connection: _run_script(connection, load_migration(2))),
+    Migration(3, lambda connection: _run_script(connection, load_migration(3))),
 )
 """In order; the version is the one reached."""
 

@@ -15,11 +15,15 @@ from stackwatch.settings.model import (
     RawSettings,
     Settings,
 )
+from stackwatch.settings.outside import NoticesSettings, WebknossosSettings, WebSettings
 
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "": Settings,
     "daemon": DaemonSettings,
     "logs": LogsSettings,
+    "webknossos": WebknossosSettings,
+    "web": WebSettings,
+    "notices": NoticesSettings,
     "folder": FolderSettings,
     "folder.layer": LayerSettings,
     "folder.raw": RawSettings,
@@ -27,9 +31,15 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
 }
 """Section name to its record; list indices left out."""
 
+SERVICE_SECTIONS: Final = ("daemon", "logs", "webknossos", "web", "notices")
+"""Those of which there is one each."""
+
 HEADINGS: Final = {
     "daemon": "[daemon]",
     "logs": "[logs]",
+    "webknossos": "[webknossos]",
+    "web": "[web]",
+    "notices": "[notices]",
     "folder": "[[folder]]",
     "folder.layer": "[[folder.layer]]",
     "folder.raw": "[folder.raw]",
@@ -46,7 +56,7 @@ def field_names(section: str) -> tuple[str, ...]:
 def iter_values(settings: Settings) -> Iterator[tuple[str, Any]]:
     """Yield each setting's key path and its value as JSON, in the order of the example file."""
     dumped = settings.model_dump(mode="json")
-    for section in ("daemon", "logs"):
+    for section in SERVICE_SECTIONS:
         for name, value in dumped[section].items():
             yield f"{section}.{name}", value
     for at, folder in enumerate(dumped["folder"]):

@@ -17,7 +17,7 @@ from typing import Any, Final
 from stackwatch.errors import ConfigError
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.toml_text import describe_syntax, describe_undecodable
-from stackwatch.settings.catalogue import field_names
+from stackwatch.settings.catalogue import SERVICE_SECTIONS, field_names
 
 SYSTEM_FILE: Final = Path("/etc/stackwatch/config.toml")
 FILE_VARIABLE: Final = "STACKWATCH_CONFIG"
@@ -176,7 +176,7 @@ def _unknown(layers: Layers, parts: list[str], origin: str) -> str:
 def _known_keys(layers: Layers) -> list[str]:
     folders = [f"folder.{name}" for name in _folder_names(layers) if name]
     return [
-        *(f"{section}.{name}" for section in ("daemon", "logs") for name in field_names(section)),
+        *(f"{section}.{name}" for section in SERVICE_SECTIONS for name in field_names(section)),
         *(f"{folder}.{name}" for folder in folders for name in field_names("folder")),
     ]
 

@@ -6,11 +6,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stackwatch.engine.machine import default_memory_gib, usable_cpus
 from stackwatch.model.acquisition import fit_dataset_name
+from stackwatch.model.delivery import Transfer
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
     EVERY_SCENE,
@@ -28,6 +29,7 @@ from stackwatch.model.options import (
 )
 from stackwatch.model.raw import RawFacts
 from stackwatch.model.voxels import Category
+from stackwatch.settings.outside import NoticesSettings, WebknossosSettings, WebSettings
 from stackwatch.settings.values import (
     AbsolutePath,
     Count,
@@ -39,6 +41,8 @@ from stackwatch.settings.values import (
     Marker,
     Number,
     PowerOfTwo,
+    RemoteFolder,
+    Section,
     ValueRange,
     refuse,
 )
@@ -62,11 +66,7 @@ def _axes(value: Any) -> Any:
     return dict(zip("xyz", value, strict=True))
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AxesSettings(_Section):
+class AxesSettings(Section):
     """Voxel size in nanometres, as far as it is known."""
 
     x: Annotated[Number, Field(gt=0)] | None = None
@@ -74,7 +74,7 @@ class AxesSettings(_Section):
     z: Annotated[Number, Field(gt=0)] | None = None
 
 
-class LayerSettings(_Section):
+class LayerSettings(Section):
     """`[[folder.layer]]`: what one layer is called and what it holds."""
 
     match: Annotated[str, Field(min_length=1)]
@@ -82,7 +82,7 @@ class LayerSettings(_Section):
     category: Category | None = None
 
 
-class RawSettings(_Section):
+class RawSettings(Section):
     """`[folder.raw]`: what raw files are where nothing that lies beside them says it."""
 
     shape: tuple[Annotated[Count, Field(ge=1)], ...] | None = None
@@ -108,11 +108,12 @@ class RawSettings(_Section):
         )
 
 
-class DaemonSettings(_Section):
+class DaemonSettings(Section):
     """`[daemon]`: where the service keeps its state, and what it may use in all."""
 
     state_dir: AbsolutePath = Path("/var/lib/stackwatch")
     workers: Annotated[Count, Field(ge=1, le=64)] = 1
+    delivery_workers: Annotated[Count, Field(ge=1, le=16)] = 1
     threads: Annotated[Count, Field(ge=1, le=1024)] | None = None
     memory_gib: Annotated[Number, Field(gt=0)] | None = None
     stop_timeout_s: Annotated[Number, Field(gt=0)] = 90.0
@@ -128,7 +129,7 @@ class DaemonSettings(_Section):
         )
 
 
-class LogsSettings(_Section):
+class LogsSettings(Section):
     """`[logs]`: how the service talks."""
 
     format: Literal["auto", "json", "console"] = "auto"
@@ -136,7 +137,7 @@ class LogsSettings(_Section):
     file: AbsolutePath | None = None
 
 
-class FolderSettings(_Section):
+class FolderSettings(Section):
     """`[[folder]]`: one drop folder, where its datasets go, and how they are made."""
 
     name: FolderName
@@ -186,6 +187,11 @@ class FolderSettings(_Section):
     max_mag: PowerOfTwo | None = None
     downsample: bool = True
     verify: VerifyMode = "sample"
+    delivery: Literal["none", "upload", "register", "paths"] = "none"
+    remote_folder: RemoteFolder | None = None
+    teams: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    tags: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    transfer: Transfer = "copy"
 
     @model_validator(mode="after")
     def _archive_has_a_place(self) -> Self:
@@ -309,7 +315,20 @@ class Settings(BaseSettings):
 
     daemon: DaemonSettings = DaemonSettings()
     logs: LogsSettings = LogsSettings()
+    webknossos: WebknossosSettings = WebknossosSettings()
+    web: WebSettings = WebSettings()
+    notices: NoticesSettings = NoticesSettings()
     folder: tuple[FolderSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _deliveries_have_a_server(self) -> Self:
+        named = [folder.name for folder in self.folder if folder.delivery != "none"]
+        if named and self.webknossos.url is None:
+            raise refuse(
+                f"webknossos.url must be set: the folder “{named[0]}” has delivery = "
+                f'"{self.folder_named(named[0]).delivery}"'  # type: ignore[union-attr]
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

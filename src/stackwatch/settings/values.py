@@ -4,11 +4,18 @@ import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES
+
+
+class Section(BaseModel):
+    """One section of the configuration file: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def refuse(sentence: str) -> PydanticCustomError:
@@ -99,6 +106,29 @@ def _box(value: Any) -> Any:
     return tuple(value)
 
 
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise refuse("must be an address such as https://webknossos.example.org")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise refuse("must hold no user, password, query or fragment")
+    return value.rstrip("/")
+
+
+def _remote_folder(path: str) -> str:
+    names = path.strip("/").split("/")
+    if not all(name.strip() for name in names):
+        raise refuse("must be a path of folders in WEBKNOSSOS, such as `Datasets/em`")
+    return "/".join(names)
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if value and not (host and colon and port.isdecimal() and int(port) < 1 << 16):
+        raise refuse("must be HOST:PORT, or empty to switch it off")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
 Count = Annotated[int, BeforeValidator(_no_boolean)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -108,6 +138,9 @@ DatasetName = Annotated[str, AfterValidator(_dataset_name)]
 DtypeName = Annotated[str, AfterValidator(_dtype)]
 Marker = Annotated[str, AfterValidator(_marker)]
 LayoutName = Annotated[str, AfterValidator(_layout_name)]
+Url = Annotated[str, AfterValidator(_url)]
+RemoteFolder = Annotated[str, AfterValidator(_remote_folder)]
+ListenAddress = Annotated[str, AfterValidator(_address)]
 ValueRange = Annotated[tuple[Number, Number], BeforeValidator(_rising), AfterValidator(_is_rising)]
 Edges = Annotated[tuple[PowerOfTwo, PowerOfTwo, PowerOfTwo], BeforeValidator(_box)]
 """Along x, y, z."""
