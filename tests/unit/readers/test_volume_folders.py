@@ -9,49 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import wkw
 import zarr
 
 import stackwatch
 from stackwatch.errors import CorruptSliceError, StackwatchError
 from stackwatch.testing.patterns import coordinate_stack
+from stackwatch.testing.volume_folders import write_knossos, write_ome_zarr, write_wkw
 
 SHAPE = (2, 2, 13, 37, 45)
-AXES: list[dict[str, str]] = [
-    {"name": "t", "type": "time", "unit": "second"},
-    {"name": "c", "type": "channel"},
-    *({"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"),
-]
 
 
 def volumes() -> np.ndarray:
     """Return voxels t, c, z, y, x, each of another value as far as the type reaches."""
     return np.arange(np.prod(SHAPE), dtype=np.uint32).reshape(SHAPE).astype(np.uint16)
-
-
-def write_ome_zarr(
-    path: Path, data: np.ndarray, *, version: int = 3, axes: str = "tczyx", **kwargs: Any
-) -> zarr.Group:
-    """Write an OME-Zarr with a coarser level, in the metadata version of its Zarr version."""
-    group = zarr.open_group(path, mode="w", zarr_format=version)  # type: ignore[arg-type]
-    chunks = tuple({"t": 1, "c": 1, "z": 4}.get(axis, 16) for axis in axes)
-    for level, part in enumerate((data, data[..., ::2, ::2])):
-        group.create_array(str(level), data=np.ascontiguousarray(part), chunks=chunks, **kwargs)
-    scale = [{"t": 9.0, "c": 1.0, "z": 0.5, "y": 0.25, "x": 0.125}[axis] for axis in axes]
-    steps = [
-        {"path": str(level), "coordinateTransformations": [
-            {"type": "scale", "scale": [edge * (level + 1) for edge in scale]}]}
-        for level in range(2)
-    ]  # fmt: skip
-    meant = [next(one for one in AXES if one["name"] == axis) for axis in axes]
-    words: dict[str, Any] = {
-        "multiscales": [{"axes": meant, "datasets": steps}],
-        "omero": {"channels": [{"label": f"dye {c}", "color": "00FF80"} for c in range(2)]},
-    }
-    if version == 3:
-        words = {"ome": {"version": "0.5", **words}}
-    group.attrs.update(words)
-    return group
 
 
 def mag_1(dataset: Path, layer: str) -> np.ndarray:
@@ -277,18 +247,6 @@ def test_other_images_beside_a_volume(tmp_path):
 # ---------------------------------------------------------------- WKW
 
 
-def write_wkw(path: Path, data: np.ndarray, start: tuple[int, int, int]) -> None:
-    """Write axes x, y, z (or c, x, y, z) at an offset with the wkw library."""
-    header = wkw.Header(data.dtype, num_channels=3 if data.ndim == 4 else 1,
-                        block_len=32, file_len=2)  # fmt: skip
-    raw = path.with_name("raw")
-    raw.mkdir(parents=True)
-    with wkw.Dataset.create(str(raw), header) as dataset:
-        dataset.write(start, data)
-        dataset.compress(str(path), compress_files=True).close()
-    shutil.rmtree(raw)
-
-
 def layer_entry(name: str, category: str, start: tuple[int, ...], size: tuple[int, ...]) -> Any:
     """Return a layer of the properties as WEBKNOSSOS's older library wrote them."""
     box = dict(zip(("width", "height", "depth"), size, strict=True))
@@ -415,21 +373,6 @@ def test_wkw_without_mag_1(tmp_path):
 
 
 # ---------------------------------------------------------------- KNOSSOS
-
-
-def write_knossos(root: Path, data: np.ndarray, skipped: tuple[int, int, int], conf: str) -> None:
-    """Write z, y, x as cubes of 128, without one of them (its numbers along z, y, x)."""
-    root.mkdir(parents=True)
-    (root / "knossos.conf").write_text(conf)
-    padded = np.pad(data, [(0, -size % 128) for size in data.shape])
-    for z, y, x in np.ndindex(*(size // 128 for size in padded.shape)):
-        if (z, y, x) == skipped:
-            continue
-        folder = root / f"x{x:04}/y{y:04}/z{z:04}"
-        folder.mkdir(parents=True)
-        cube = padded[z * 128 : z * 128 + 128, y * 128 : y * 128 + 128, x * 128 : x * 128 + 128]
-        path = folder / f"exp_mag1_x{x:04}_y{y:04}_z{z:04}.raw"
-        path.write_bytes(np.ascontiguousarray(cube).tobytes())
 
 
 CONF = (
