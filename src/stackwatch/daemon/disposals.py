@@ -21,8 +21,10 @@ from stackwatch.daemon.disposal_rules import (
     is_passing,
     plan_disposal,
 )
+from stackwatch.daemon.drain import Pending
 from stackwatch.daemon.folders import WatchedFolder, scan_options
 from stackwatch.daemon.guard import LedgerGuard
+from stackwatch.daemon.sides import Side, SideSaid
 from stackwatch.daemon.watching import Looked, Watching
 from stackwatch.daemon.wire import dump_record
 from stackwatch.errors import (
@@ -40,6 +42,7 @@ from stackwatch.model.disposal import DisposalAction
 from stackwatch.model.facts import Sighting
 from stackwatch.model.job import FolderState
 from stackwatch.pipeline.dispose import DisposeRequest
+from stackwatch.settings import Settings
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -49,14 +52,6 @@ INTERVAL_S = 10.0
 RETRY_US = HOUR_US
 SOON_US = HOUR_US // 6
 """What is still in use, or changed, is looked at again sooner than what failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class DisposalSaid:
-    """A disposal process spoke, or ended (None). Give it to `Disposals.take`."""
-
-    child: Child
-    message: dict[str, Any] | None
 
 
 @dataclass(eq=False, slots=True)
@@ -73,7 +68,7 @@ class Running:
     told: str = ""
 
 
-class Disposals:
+class Disposals(Side):
     """Archives and deletes what may be. Used by the main thread alone.
 
     Parameters
@@ -83,7 +78,7 @@ class Disposals:
     clock : Clock
     guard : LedgerGuard
     post : callable
-        Takes `DisposalSaid` from other threads; hand it to `take`.
+        Takes `SideSaid` from other threads; hand it to `take`.
     state_dir : Path
     command : sequence of str
         What a disposal process is.
@@ -95,7 +90,7 @@ class Disposals:
         watching: Watching,
         clock: Clock,
         guard: LedgerGuard,
-        post: Callable[[DisposalSaid], None],
+        post: Callable[[SideSaid], None],
         state_dir: Path,
         command: Sequence[str] = DISPOSAL_COMMAND,
     ) -> None:
@@ -111,19 +106,23 @@ class Disposals:
         self._is_stopping = False
 
     @property
-    def is_busy(self) -> bool:
+    def has_children(self) -> bool:
         """Whether a process is left."""
         return bool(self._running)
 
+    def pending(self) -> tuple[Pending, ...]:
+        """Return what `run --once` has to wait for."""
+        return (Pending("", "", "sources are put away"),) if self._running else ()
+
     # ------------------------------------------------------------ time
 
-    def begin(self) -> None:
+    def begin(self, settings: Settings) -> None:
         """At the start: hide what was being put away, and give what was refused another chance."""
         for disposal in self._ledger.disposals.running():
             self._watching.veils.hide(disposal.folder, disposal.key)
-        self.reconsider()
+        self.adopt(settings)
 
-    def reconsider(self) -> None:
+    def adopt(self, settings: Settings) -> None:
         """Try what was refused again: the settings or the permissions may have changed."""
         self._ledger.disposals.reconsider()
         self.poke()
@@ -147,13 +146,13 @@ class Disposals:
         except LedgerUnwritableError as error:
             self._guard.note(error)
 
-    def kill(self) -> None:
+    def stop(self) -> None:
         """End every process at once; what was begun is taken up at the next start."""
         self._is_stopping = True
         for running in self._running.values():
             running.child.kill()
 
-    def discard(self, said: DisposalSaid) -> None:
+    def discard(self, said: SideSaid) -> None:
         """Bury a killed process."""
         if said.message is None:
             said.child.reap()
@@ -205,7 +204,7 @@ class Disposals:
         if folder.name in self._running:
             return None
         try:
-            child = Child(self._command, lambda ours, said: self._post(DisposalSaid(ours, said)))
+            child = Child(self._command, lambda ours, said: self._post(SideSaid(self, ours, said)))
         except OSError:
             return None  # short of memory or processes; tried again
         running = self._running[folder.name] = Running(disposal, folder, child, is_begun)
@@ -215,7 +214,7 @@ class Disposals:
 
     # ------------------------------------------------------------ what the process says
 
-    def take(self, said: DisposalSaid) -> None:
+    def take(self, said: SideSaid) -> None:
         """Act upon what a disposal process says, or upon its end."""
         running = self._of(said.child)
         message = said.message

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stackwatch.daemon.claims import ClaimTold
-from stackwatch.daemon.disposals import DisposalSaid
 from stackwatch.daemon.errands import ErrandSaid
 from stackwatch.daemon.reload import SettingsLoaded
 from stackwatch.daemon.scanner import ScanSaid
+from stackwatch.daemon.sides import SideSaid
 from stackwatch.daemon.workers import FactReported, WorkerEnded
 from stackwatch.errors import StackwatchError
 
@@ -37,7 +37,7 @@ class Hinted:
 
 
 Happened = Asked | Signalled | Hinted | SettingsLoaded | ClaimTold
-Message = Happened | DisposalSaid | ErrandSaid | ScanSaid | FactReported | WorkerEnded
+Message = Happened | ErrandSaid | ScanSaid | SideSaid | FactReported | WorkerEnded
 
 
 class Wake(threading.Event):

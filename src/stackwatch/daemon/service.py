@@ -20,8 +20,9 @@ from stackwatch.daemon.backups import Backups
 from stackwatch.daemon.claims import Claims, ClaimTold
 from stackwatch.daemon.control import ControlServer
 from stackwatch.daemon.conversions import Conversions
-from stackwatch.daemon.disposals import Disposals, DisposalSaid
-from stackwatch.daemon.drain import Drain, Survey
+from stackwatch.daemon.disposals import Disposals
+from stackwatch.daemon.drain import Drain
+from stackwatch.daemon.ending import Ending
 from stackwatch.daemon.errands import ErrandSaid
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
@@ -30,7 +31,8 @@ from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, Swap
 from stackwatch.daemon.scanner import ScanSaid
 from stackwatch.daemon.sdnotify import Notifier
-from stackwatch.daemon.standing import describe_service, find_hindrances, iter_work
+from stackwatch.daemon.sides import Sides, SideSaid
+from stackwatch.daemon.standing import describe_service
 from stackwatch.daemon.switching import SettingsSwitch
 from stackwatch.daemon.watching import Watching
 from stackwatch.daemon.workers import WORKER_COMMAND, FactReported, WorkerEnded
@@ -43,7 +45,6 @@ LONGEST_SLEEP_S = 1.0
 """Waiting jobs become due in the ledger without a message: so often it is asked."""
 
 BEAT_INTERVAL_S = 30.0
-SURVEY_INTERVAL_S = 0.25
 READY_WAIT_S = 60.0
 """READY is not held back longer by a first scan that takes its time."""
 
@@ -114,7 +115,7 @@ class Service:
         self._ledger = ledger
         self._history = history
         self._clock = clock
-        self._drain = drain
+        self._ending = Ending(drain, clock, history)
         self._notifier = Notifier()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._switch = SettingsSwitch(
@@ -135,15 +136,15 @@ class Service:
         state_dir = settings.daemon.state_dir
         self._claims = Claims(ledger.identity(), state_dir, clock, self._inbox.put)
         self._conversions.recovery.may_use = self._claims.may_use
-        self._disposals = Disposals(
-            ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
+        self._sides = Sides(
+            Disposals(
+                ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
+            ),
         )
         self._backups = Backups(state_dir, clock)
         self._control = ControlServer(state_dir, self._ask)
         self._started_s = self._beaten_s = clock.monotonic()
-        self._surveyed_s = 0.0
         self._is_ready = self._is_stopping = False
-        self._survey: Survey | None = None
         self._stopped_by = 0
         self._shown = ""
 
@@ -163,7 +164,7 @@ class Service:
             )  # fmt: skip
             return error.exit_code if isinstance(error, LedgerUnwritableError) else ExitCode.FAILED
         else:
-            code = self._conclude()
+            code = self._ending.conclude(self._stopped_by)
             with contextlib.suppress(LedgerUnwritableError):  # then the last beat has to do
                 self._ledger.stop()
             self._backups.close(is_asked_for=True)
@@ -177,28 +178,18 @@ class Service:
     def _begin(self) -> None:
         folders = len(self._settings.folder)
         logger().info(Event.DAEMON_STARTED, version=__version__, folders=folders)
-        if self._drain is not None:
-            self._drain.begin(self._clock, self._history)
+        self._ending.begin()
         self._watching.adopt(self._settings)
         self._claims.adopt(self._settings.folder)
-        self._disposals.begin()
+        self._sides.begin(self._settings)
         self._conversions.recovery.begin(folder.target for folder in self._settings.folder)
         self._control.start()
-
-    def _conclude(self) -> int:
-        """Return the exit code of an end that was asked for, or that `run --once` came to."""
-        if self._drain is None:
-            return ExitCode.DONE
-        if self._survey is None:  # a signal came first
-            is_term = self._stopped_by == signal.SIGTERM
-            return ExitCode.TERMINATED if is_term else ExitCode.INTERRUPTED
-        return self._drain.conclude(self._history, self._survey, self._clock)
 
     def _end(self) -> None:
         """Leave no child, no thread and no socket behind."""
         self._conversions.kill()
         self._comparisons.kill()
-        self._disposals.kill()
+        self._sides.stop()
         self._watching.close()
         self._conversions.errands.close()
         self._control.close()
@@ -210,22 +201,24 @@ class Service:
             except queue.Empty:
                 break  # a scan process that hangs in the kernel ends with its share
             self._bury(message)
+        self._sides.close()
         self._claims.close()  # nobody of ours writes to a target any more
 
     @property
     def _is_alone(self) -> bool:
         """Whether no child is left."""
         is_working = self._conversions.running or self._comparisons.is_busy
-        has_errands = self._conversions.errands.has_children or self._disposals.is_busy
-        return self._watching.is_closed and not is_working and not has_errands
+        has_errands = self._conversions.errands.has_children
+        has_children = has_errands or self._sides.has_children
+        return self._watching.is_closed and not (is_working or has_children)
 
     def _bury(self, message: Message) -> None:
         """Take the end of a child, and nothing else."""
         match message:
             case ScanSaid():
                 self._watching.discard(message)
-            case DisposalSaid():
-                self._disposals.discard(message)
+            case SideSaid(side):
+                side.discard(message)
             case ErrandSaid():
                 self._conversions.errands.take(message)
             case WorkerEnded(worker) if worker.order.task == "digest":
@@ -267,11 +260,11 @@ class Service:
         match message:
             case ScanSaid():
                 self._watching.take(message)
-            case DisposalSaid():
-                self._disposals.take(message)
+            case SideSaid(side):
+                side.take(message)
             case ErrandSaid():
                 self._conversions.errands.take(message)
-                self._disposals.poke()  # a job ends when its target was cleared up
+                self._sides.poke()  # a job ends when its target was cleared up
             case FactReported(worker) | WorkerEnded(worker):
                 river = self._comparisons if worker.order.task == "digest" else self._conversions
                 river.take(message)
@@ -290,7 +283,7 @@ class Service:
         self._watching.tick()
         self._watching.refuse(self._claims.refusal)
         self._conversions.tick()
-        self._disposals.tick()
+        self._sides.tick()
         self._backups.tick()
         if not self._is_stopping:
             self._comparisons.tick()
@@ -301,29 +294,14 @@ class Service:
         if self._is_stopping:
             self._notifier.extend(STOP_STEP_S)
         self._switch.tick(self._settings)
-        if self._drain is not None and not self._is_stopping:
-            self._end_when_done(self._drain)
+        if not self._is_stopping and self._ending.has_come(
+            self._watching, self._conversions, self._comparisons, self._sides
+        ):
+            self._stop("all that can be done is done")
         if not self._is_ready and (self._watching.is_up or now_s - self._started_s > READY_WAIT_S):
             self._is_ready = True
             self._notifier.ready()
         self._show_status()
-
-    def _end_when_done(self, drain: Drain) -> None:
-        """Stop when nothing is left to wait for; looked at now and then, not at every message."""
-        now_s = self._clock.monotonic()
-        if now_s - self._surveyed_s < SURVEY_INTERVAL_S:
-            return
-        self._surveyed_s = now_s
-        survey = drain.survey(
-            self._watching.folders,
-            self._history,
-            self._clock,
-            iter_work(self._conversions, self._comparisons, self._disposals),
-            find_hindrances(self._watching, self._conversions),
-        )
-        if drain.is_over(survey, now_s):
-            self._survey = survey
-            self._stop("all that can be done is done")
 
     def _show_status(self) -> None:
         """Keep the line in `systemctl status` true."""
@@ -356,7 +334,7 @@ class Service:
             self._notifier.stopping(status)
             self._conversions.stop()
             self._comparisons.kill()
-            self._disposals.kill()
+            self._sides.stop()
 
     def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
         """Let the main thread answer. Called from callers' threads."""
@@ -388,7 +366,7 @@ class Service:
         self._settings = self._conversions.settings = swap.settings
         self._comparisons.stall_after_s = swap.settings.daemon.stall_after_s
         self._claims.adopt(swap.settings.folder)
-        self._disposals.reconsider()
+        self._sides.adopt(swap.settings)
         self._conversions.recovery.begin(folder.target for folder in swap.settings.folder)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from stackwatch.daemon.comparisons import Comparisons
 from stackwatch.daemon.conversions import Conversions
-from stackwatch.daemon.disposals import Disposals
 from stackwatch.daemon.drain import Pending
+from stackwatch.daemon.sides import Sides
 from stackwatch.daemon.watching import Watching
 from stackwatch.model.job import FolderState
 
@@ -31,15 +31,14 @@ def describe_service(watching: Watching, conversions: Conversions, refused: str 
 
 
 def iter_work(
-    conversions: Conversions, comparisons: Comparisons, disposals: Disposals
+    conversions: Conversions, comparisons: Comparisons, sides: Sides
 ) -> Iterator[Pending]:
     """Yield what is under way."""
     for running in conversions.running:
         yield Pending(running.job.folder, running.job.key, "converting")
     if not comparisons.is_idle:
         yield Pending("", "", "contents are compared with published ones")
-    if disposals.is_busy:
-        yield Pending("", "", "sources are put away")
+    yield from sides.pending()
 
 
 def find_hindrances(watching: Watching, conversions: Conversions) -> dict[str, str]:
