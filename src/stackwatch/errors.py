@@ -39,6 +39,7 @@
     │   └── IllegalTransitionError               a bug of ours; park and shout
     ├── DeliveryError
     │   ├── DeliveryUnavailableError             retry, backing off
+    │   ├── DeliveryUnauthorizedError            wait: all uploads pause until a token is taken
     │   └── DeliveryRefusedError                 park
     ├── CancelledError                           retry: stopped on request
     ├── WorkerKilledError                        retry smaller, then park
@@ -401,6 +402,14 @@ class DeliveryUnavailableError(DeliveryError):
 
     code = "delivery_unavailable"
     disposition = Disposition.RETRY
+
+
+class DeliveryUnauthorizedError(DeliveryError):
+    """The server does not accept the token, or there is none."""
+
+    code = "delivery_unauthorized"
+    disposition = Disposition.WAIT
+    exit_code = ExitCode.PARKED
 
 
 class DeliveryRefusedError(DeliveryError):
