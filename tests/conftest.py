@@ -49,10 +49,15 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take every setting of stackwatch out of the environment; the samples' place stays."""
+    """Take every setting of stackwatch out of the environment; the samples' place stays.
+
+    No daemon of a test serves the status page unless its test says so: they would fight for the
+    port.
+    """
     for name in list(os.environ):
         if name.startswith("STACKWATCH_") and name != SAMPLES_VARIABLE:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("STACKWATCH_WEB__LISTEN", "")
 
 
 @pytest.fixture(autouse=True)
