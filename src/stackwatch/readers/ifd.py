@@ -39,12 +39,15 @@ class Ifd:
     ----------
     index : int
         Position in the chain, from 0.
+    offset : int
+        Where in the file the directory begins.
     """
 
     index: int
     header: TiffHeader
     tags: dict[int, RawTag]
     file: PositionalFile = field(repr=False)
+    offset: int = 0
 
     def value_bytes(self, code: int) -> bytes:
         """Return a tag's value as it lies in the file; empty if there is no such tag."""
@@ -55,10 +58,12 @@ class Ifd:
         size = _TYPE_BYTES.get(kind, 1) * count
         if size <= len(value):
             return value[:size]
-        (offset,) = struct.unpack(
-            self.header.byte_order + ("Q" if self.header.is_big else "I"), value
-        )
-        return self.file.read(offset, size)
+        return self.file.read(self.pointer(code), size)
+
+    def pointer(self, code: int) -> int:
+        """Return what a tag's value field holds, read as an offset in the file."""
+        form = "Q" if self.header.is_big else "I"
+        return int(struct.unpack(self.header.byte_order + form, self.tags[code][2])[0])
 
     def ints(self, code: int) -> tuple[int, ...]:
         """Return a tag's integers; empty if there is no such tag."""
@@ -114,8 +119,9 @@ def read_ifds(file: PositionalFile) -> list[Ifd]:
         if offset in seen or offset >= file.size:
             raise _broken_chain(file, offset, len(pages))
         seen.add(offset)
+        place = offset
         tags, offset = _read_directory(file, header, offset, len(pages))
-        pages.append(Ifd(len(pages), header, tags, file))
+        pages.append(Ifd(len(pages), header, tags, file, place))
     if not pages:
         raise CorruptSliceError(
             f"“{show_path(file.name)}” has a TIFF header but no page: it was not written "
@@ -166,10 +172,9 @@ def _read_directory(
         body = file.read(offset + count_bytes, count * entry_bytes + next_bytes)
     except CorruptSliceError as error:
         raise _broken_chain(file, offset, index) from error
-    tags = {
-        code: (kind, number, value)
-        for code, kind, number, value in struct.iter_unpack(order + entry_form, body[:-next_bytes])
-    }
+    entries = list(struct.iter_unpack(order + entry_form, body[:-next_bytes]))
+    # A tag may be there twice: Micro-Manager writes its OME-XML, then a description for ImageJ.
+    tags = {code: (kind, number, value) for code, kind, number, value in reversed(entries)}
     return tags, struct.unpack(order + next_form, body[-next_bytes:])[0]
 
 

@@ -34,6 +34,7 @@ from stackwatch.readers.pages import (
 from stackwatch.readers.palette import is_grey_palette
 from stackwatch.readers.positional import PositionalFile
 from stackwatch.readers.protocol import RawPlane, RawRun
+from stackwatch.readers.vendor_tags import vendor_voxel_size
 
 _Decode = Callable[..., tuple[NDArray[Any] | None, tuple[int, ...], tuple[int, ...]]]
 
@@ -228,6 +229,7 @@ class TiffReader:
         else:
             planes = axes.plan_page_planes(row)
         main = self._pages[self._main]
+        stated, source = scale.complete(stated, source, *vendor_voxel_size(main))
         from_tags = PartialVoxelSize(
             *(scale.tag_edge_nm(main.ratio(code), main.int_or(296, 2)) for code in (282, 283))
         )
