@@ -55,9 +55,25 @@ class LayerStatistics:
             if counts is not None and self.histogram is not None:
                 self.histogram += counts
             if extremes is not None:
-                low, high = extremes
-                self.minimum = low if self.minimum is None else min(self.minimum, low)
-                self.maximum = high if self.maximum is None else max(self.maximum, high)
+                self._widen(*extremes)
+
+    def merge(
+        self,
+        minimum: float | None,
+        maximum: float | None,
+        histogram: NDArray[np.int64] | None,
+    ) -> None:
+        """Take what was gathered elsewhere, of voxels that were not given here."""
+        with self._lock:
+            if histogram is not None and self.histogram is not None:
+                self.histogram += histogram
+            self._widen(minimum, maximum)
+
+    def _widen(self, low: float | None, high: float | None) -> None:
+        if low is not None:
+            self.minimum = low if self.minimum is None else min(self.minimum, low)
+        if high is not None:
+            self.maximum = high if self.maximum is None else max(self.maximum, high)
 
     @property
     def lowest_value(self) -> int:

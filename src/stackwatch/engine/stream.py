@@ -98,8 +98,9 @@ def run_stream(
     pools: Pools,
     control: StreamControl,
     t: int = 0,
+    first: int = 0,
 ) -> int:
-    """Stream one timepoint of a stack into its layers, swath by swath.
+    """Stream one timepoint of a stack, or a range of it, into its layers, swath by swath.
 
     Parameters
     ----------
@@ -112,6 +113,8 @@ def run_stream(
     control : StreamControl
     t : int
         The timepoint written.
+    first : int
+        Where the source's first slice lies; at the edge of a shard in every mag of the plan.
 
     Returns
     -------
@@ -129,7 +132,8 @@ def run_stream(
     ----
     One pass over the slices per swath; memory as planned.
     """
-    depths = {_Swath(layers, plan, rows, pools, control, t).run(source) for rows in plan.swaths}
+    place = (t, first)
+    depths = {_Swath(layers, plan, rows, pools, control, place).run(source) for rows in plan.swaths}
     assert len(depths) == 1, f"the source gave {sorted(depths)} slices"
     return depths.pop()
 
@@ -144,13 +148,13 @@ class _Swath:
         rows: tuple[int, int],
         pools: Pools,
         control: StreamControl,
-        t: int,
+        place: tuple[int, int],
     ) -> None:
         self._layers = layers
         self._grids = plan.grids
         self._pools = pools
         self._control = control
-        self._t = t
+        self._t, first = place
         self._depth = plan.grids[0].chunk.z
         base = plan.grids[0].mag
         self._factors = [
@@ -168,7 +172,7 @@ class _Swath:
             for level in range(1, len(plan.grids))
         ]
         self._filled = [0] * len(plan.grids)
-        self._slabs = [0] * len(plan.grids)
+        self._slabs = [first // (self._depth * grid.mag.factor_from(base).z) for grid in plan.grids]
 
     def _new_slab(self, layer: LayerStream, level: int) -> NDArray[Any]:
         top, bottom = self._rows[level]
