@@ -11,7 +11,7 @@ ARGS ?=
 SIDE_BY_SIDE ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check fix interop bench lock clean
+.PHONY: help setup demo test system soak check fix interop bench lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,10 @@ demo: $(READY)  ## Run the service on a few made-up acquisitions and show what b
 	@$(BIN)/stackwatch demo $(ARGS)
 
 test: $(READY)  ## Run the tests (ARGS="-k name" narrows them)
-	@$(BIN)/python -m pytest -q -m "not interop and not soak" -n $(SIDE_BY_SIDE) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -q -m "not interop and not soak and not system" -n $(SIDE_BY_SIDE) --dist worksteal $(ARGS)
+
+system: $(READY)  ## Run what takes a whole machine or minutes: services, browsers, every crash of a delivery
+	@$(BIN)/python -m pytest -q -m system $(ARGS)
 
 soak: $(READY)  ## Write and kill for minutes, then count losses (ARGS="--minutes 20 --seed 7")
 	@$(BIN)/python -m pytest -q -m soak tests/soak tests/crash $(ARGS)

@@ -38,6 +38,21 @@ DISPOSAL_FAILPOINTS: Final = (
 )
 """Reached only where a folder's settings say `archive` or `delete`."""
 
+DELIVERY_FAILPOINTS: Final = (
+    "delivery.planned",
+    "delivery.reserved",
+    "delivery.chunk_sent",
+    "delivery.chunks_sent",
+    "delivery.finishing",
+    "delivery.finish_answered",
+    "delivery.described",
+    "delivery.before_commit",
+    "delivery.committed",
+)
+"""Reached only where a dataset is delivered, each after what it names: `planned` is recorded, the
+reservation is answered, a chunk is sent, all are, `finishing` is recorded, the answer to it is here
+and not recorded yet, the metadata are written; then in the daemon, around its last commit."""
+
 EXCHANGE_FAILPOINTS: Final = ("publish.between_renames",)
 """Reached only where a dataset is replaced on a file system that cannot exchange two folders."""
 
@@ -55,7 +70,9 @@ def reach(name: str) -> None:
     wanted = os.environ.get("STACKWATCH_FAILPOINT")
     if not wanted:
         return
-    assert name in FAILPOINTS + DISPOSAL_FAILPOINTS + EXCHANGE_FAILPOINTS, name
+    assert name in FAILPOINTS + DISPOSAL_FAILPOINTS + DELIVERY_FAILPOINTS + EXCHANGE_FAILPOINTS, (
+        name
+    )
     target, _, more = wanted.partition(":")
     if target != name:
         return
