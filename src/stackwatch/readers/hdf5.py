@@ -58,11 +58,14 @@ def open_hdf5(file: BinaryIO, name: str, scene: int = 0) -> SliceReader:
     """
     opened = open_h5(file, name)
     try:
-        if is_imaris(opened):
+        with damage_told(name):
+            of_imaris = is_imaris(opened)
+            of_views = "t00000" in opened and "s00" in opened["t00000"]
+        if of_imaris:
             if scene:
                 raise no_such_image(name, scene, 1)
             return read_imaris(opened, file, name)
-        if "t00000" in opened and "s00" in opened["t00000"]:
+        if of_views:
             return _read_views(opened, file, name, scene)
         return _read_dataset(opened, file, name, scene)
     except BaseException:

@@ -42,7 +42,7 @@ def open_h5(file: BinaryIO, name: str) -> h5py.File:
     with damage_told(name):
         if isinstance(file, BytesIO):
             return h5py.File(file, "r")
-        return h5py.File(f"/proc/self/fd/{file.fileno()}", "r", locking=False)
+        return h5py.File(f"/proc/self/fd/{file.fileno()}", "r", locking=False, rdcc_nbytes=0)
 
 
 @contextmanager

@@ -19,7 +19,13 @@ _AXES: Final[list[dict[str, str]]] = [
 
 
 def write_ome_zarr(
-    path: Path, data: NDArray[Any], *, version: int = 3, axes: str = "tczyx", **kwargs: Any
+    path: Path,
+    data: NDArray[Any],
+    *,
+    version: int = 3,
+    axes: str = "tczyx",
+    edge: int = 16,
+    **kwargs: Any,
 ) -> zarr.Group:
     """Write an OME-Zarr with a coarser level, in the metadata version of its Zarr version.
 
@@ -31,11 +37,13 @@ def write_ome_zarr(
     version : 2 | 3
         Of Zarr.
     axes : str
+    edge : int
+        Of a chunk in the plane; it is four slices deep.
     **kwargs
         Further arguments of `create_array` (shards, config ...).
     """
     group = zarr.open_group(path, mode="w", zarr_format=version)  # type: ignore[arg-type]
-    chunks = tuple({"t": 1, "c": 1, "z": 4}.get(axis, 16) for axis in axes)
+    chunks = tuple({"t": 1, "c": 1, "z": 4}.get(axis, edge) for axis in axes)
     for level, part in enumerate((data, data[..., ::2, ::2])):
         group.create_array(str(level), data=np.ascontiguousarray(part), chunks=chunks, **kwargs)
     scale = [{"t": 9.0, "c": 1.0, "z": 0.5, "y": 0.25, "x": 0.125}[axis] for axis in axes]

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -238,34 +237,6 @@ def test_each_chunk_is_decoded_once(tmp_path, monkeypatch):
 
     np.testing.assert_array_equal(stack, np.stack(planes))
     assert [0, 8, 16] == sorted(box.first_z for box in boxes)
-
-
-def test_memory_is_a_row_of_chunks(tmp_path, open_path):
-    """Reading holds two rows of chunks and never the volume; the reader says how much."""
-    stack = np.random.default_rng(1).integers(0, 9, (96, 256, 256), np.uint8)
-    path = write_ims(tmp_path / "a.ims", stack[None, None], (8, 64, 64))
-    reader = open_path(path)
-
-    tracemalloc.start()
-    for z in range(96):
-        reader.read_plane(0, 0, z, (0, 256))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-
-    assert 2 * 8 * 256 * 256 == reader.decode_bytes
-    assert peak < 1.5 * reader.decode_bytes < stack.nbytes / 2
-
-
-def test_no_file_stays_open(tmp_path, open_path):
-    """A reader gives back the descriptors the library opened."""
-    path = write_ims(tmp_path / "a.ims", many_volumes())
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    with path.open("rb") as file:
-        reader = open_image(file, path.name)
-        reader.read_plane(0, 0, 0, (0, 37))
-        reader.close()
-
-    assert before == len(list(Path("/proc/self/fd").iterdir()))
 
 
 # ---------------------------------------------------------------- damage and refusals

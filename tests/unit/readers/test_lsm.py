@@ -17,7 +17,7 @@ from stackwatch.errors import (
     UnsupportedFormatError,
 )
 from stackwatch.model.image import Channel
-from stackwatch.readers.protocol import ByteRanges, Reopens, SliceReader
+from stackwatch.readers.protocol import ByteRanges, SliceReader
 from stackwatch.testing.lsm_files import write_lsm
 
 OpenPath = Callable[..., SliceReader]
@@ -107,19 +107,6 @@ def test_bytes_of_a_plane(is_lzw, tmp_path, open_path):
         rows = [data[run.offset : run.offset + run.rows * raw.row_bytes] for run in raw.runs]
         found = np.frombuffer(b"".join(rows), raw.dtype).reshape(17, 23)
         np.testing.assert_array_equal(volume[0, 1, 2], found)
-
-
-def test_another_thread(tmp_path, open_path):
-    """A reopened reader reads the same, rows too."""
-    volume = coordinates((1, 2, 3, 17, 23))
-    path = write_lsm(tmp_path / "a.lsm", volume, strip_rows=5)
-    reader = open_path(path)
-    assert isinstance(reader, Reopens)
-
-    with path.open("rb") as file:
-        rows = reader.reopened(file).read_plane(0, 1, 1, (3, 12))
-
-    np.testing.assert_array_equal(volume[0, 1, 1, 3:12], rows)
 
 
 @pytest.mark.parametrize("is_lzw", [False, True])

@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,7 @@ from stackwatch.errors import CorruptSliceError, UnsupportedFormatError
 from stackwatch.model.image import Channel
 from stackwatch.readers import formats
 from stackwatch.readers.probe import open_image
-from stackwatch.readers.protocol import ByteRanges, Reopens, SliceReader
+from stackwatch.readers.protocol import ByteRanges, SliceReader
 
 nd2 = pytest.importorskip("nd2", reason="nd2 is not installed: no ND2")
 nd2_module = pytest.importorskip("stackwatch.readers.nd2")
@@ -180,25 +179,6 @@ def test_sample(samples, open_path):
     )
     assert expected == info.channels
     assert ((), ()) == (info.scenes, info.absent_tcz)
-
-
-@pytest.mark.samples
-def test_threads_and_rows(samples, open_path):
-    """Reopened readers give the right rows to four threads."""
-    reader = open_path(samples / SAMPLE)
-    expected = read_tzcyx(reader)
-    assert isinstance(reader, Reopens)
-
-    def read(z: int) -> np.ndarray:
-        with (samples / SAMPLE).open("rb") as file:
-            other = reader.reopened(file)
-            rows = other.read_plane(2, 1, z, (4, 20)).copy()
-            other.close()
-        return rows
-
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(read, [*range(10)] * 2))
-    np.testing.assert_array_equal(np.concatenate([expected[2, :, 1, 4:20]] * 2), np.stack(found))
 
 
 @pytest.mark.samples

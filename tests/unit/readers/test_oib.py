@@ -4,7 +4,6 @@ import io
 import struct
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import stackwatch
 from stackwatch.errors import CorruptSliceError, StackwatchError, UnsupportedFormatError
 from stackwatch.model.image import Channel
 from stackwatch.readers.probe import open_image
-from stackwatch.readers.protocol import Reopens, SliceReader
+from stackwatch.readers.protocol import SliceReader
 
 oiffile = pytest.importorskip("oiffile", reason="oiffile is not installed: no OIB")
 oib_module = pytest.importorskip("stackwatch.readers.oib")
@@ -126,25 +125,6 @@ def test_sample(samples, open_path):
     assert ["CH1", "Alexa Fluor 546", "TD1"] == [channel.name for channel in info.channels]
     assert Channel("CH1", (0, 255, 0)) == info.channels[0]
     assert "uint16" == info.pixels.dtype_name
-
-
-@pytest.mark.samples
-def test_threads(samples, open_path):
-    """Reopened readers give the right rows to four threads."""
-    reader = open_path(samples / SAMPLE)
-    expected = read_tczyx(reader)
-    assert isinstance(reader, Reopens)
-
-    def read(c: int) -> np.ndarray:
-        with (samples / SAMPLE).open("rb") as file:
-            other = reader.reopened(file)
-            rows = other.read_plane(0, c, 0, (10, 200)).copy()
-            other.close()
-        return rows
-
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(read, [0, 1, 2] * 4))
-    np.testing.assert_array_equal(np.concatenate([expected[0, :, 0, 10:200]] * 4), np.stack(found))
 
 
 @pytest.mark.samples
