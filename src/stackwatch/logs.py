@@ -70,6 +70,8 @@ class Event(StrEnum):
     LIBRARY_WARNED = "library.warned"
     LOG_LOST = "log.lost"
     MISTAKE_CAUGHT = "mistake.caught"
+    PART_RECOVERED = "part.recovered"
+    PART_STOPPED = "part.stopped"
     SCAN_FINISHED = "scan.finished"
     SETTINGS_REFUSED = "settings.refused"
     SETTINGS_RELOADED = "settings.reloaded"

@@ -25,6 +25,7 @@ from stackwatch.model.acquisition import show_path
 SOCKET_NAME = "control.sock"
 CALLERS_MAX = 16
 ANSWER_TIMEOUT_S = 30.0
+BEAT_S = 5.0
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 """From a command to its answer. Called from many threads; may raise StackwatchError."""
@@ -92,11 +93,16 @@ class ControlServer:
     state_dir : Path
         The caller holds the ledger's lock: a socket left by a dead daemon is replaced.
     answer : Answer
+    beat : callable
+        Called every few seconds, as long as callers are taken.
     """
 
-    def __init__(self, state_dir: Path, answer: Answer) -> None:
+    def __init__(
+        self, state_dir: Path, answer: Answer, beat: Callable[[], None] = lambda: None
+    ) -> None:
         self._state_dir = state_dir
         self._answer = answer
+        self._beat = beat
         self._callers = threading.BoundedSemaphore(CALLERS_MAX)
         self._sock = _open_socket()
         self._thread = threading.Thread(target=self._accept, name="control", daemon=True)
@@ -137,9 +143,13 @@ class ControlServer:
 
     def _accept(self) -> None:
         """Take callers until the socket is shut down."""
+        self._sock.settimeout(BEAT_S)
         while True:
+            self._beat()
             try:
                 sock, _ = self._sock.accept()
+            except TimeoutError:
+                continue
             except OSError:
                 return
             sock.settimeout(ANSWER_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Tell systemd how the service is doing: READY, STATUS, RELOADING, STOPPING.
+"""Tell systemd how the service is doing: READY, STATUS, RELOADING, STOPPING, WATCHDOG.
 
 The protocol is one datagram of `KEY=value` lines to the socket named in `NOTIFY_SOCKET`.
 Nothing here ever raises: a service must not fail because nobody listens.
@@ -46,6 +46,10 @@ class Notifier:
         """
         now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         return self._send({"RELOADING": "1", "MONOTONIC_USEC": str(now_us)})
+
+    def alive(self) -> bool:
+        """Tell systemd's watchdog that all is well."""
+        return self._send({"WATCHDOG": "1"})
 
     def stopping(self, status: str = "") -> bool:
         """Tell that the service is going down."""

@@ -24,6 +24,7 @@ from stackwatch.daemon.disposals import Disposals
 from stackwatch.daemon.drain import Drain
 from stackwatch.daemon.ending import Ending
 from stackwatch.daemon.errands import ErrandSaid
+from stackwatch.daemon.heartbeats import CONTROL, Heartbeats
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.mistakes import Mistakes
@@ -34,6 +35,7 @@ from stackwatch.daemon.sdnotify import Notifier
 from stackwatch.daemon.sides import Sides, SideSaid
 from stackwatch.daemon.standing import describe_service
 from stackwatch.daemon.switching import SettingsSwitch
+from stackwatch.daemon.watchdog import Watchdog
 from stackwatch.daemon.watching import Watching
 from stackwatch.daemon.workers import WORKER_COMMAND, FactReported, WorkerEnded
 from stackwatch.errors import ExitCode, LedgerUnwritableError, NoDaemonError, StackwatchError
@@ -136,13 +138,16 @@ class Service:
         state_dir = settings.daemon.state_dir
         self._claims = Claims(ledger.identity(), state_dir, clock, self._inbox.put)
         self._conversions.recovery.may_use = self._claims.may_use
+        self._heartbeats = Heartbeats(clock)
+        self._watching.tell_of_life(self._heartbeats)
         self._sides = Sides(
             Disposals(
                 ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
             ),
+            Watchdog(self._heartbeats, self._notifier, clock),  # the last one
         )
         self._backups = Backups(state_dir, clock)
-        self._control = ControlServer(state_dir, self._ask)
+        self._control = ControlServer(state_dir, self._ask, self._heartbeats.expect(CONTROL))
         self._started_s = self._beaten_s = clock.monotonic()
         self._is_ready = self._is_stopping = False
         self._stopped_by = 0

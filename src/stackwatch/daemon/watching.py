@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.folders import WatchedFolder
+from stackwatch.daemon.heartbeats import HINTS, SCANS, Beat, Heartbeats
 from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.scanner import ScanDone, Scanner, ScanSaid
@@ -84,6 +85,8 @@ class Watching:
         self._moved: dict[tuple[str, str], str] = {}
         self._tickets = 0
         self._supervised_s = 0.0
+        self._beat_scans: Beat = _stay_silent
+        self._beat_hints: Beat = _stay_silent
 
     @property
     def folders(self) -> tuple[WatchedFolder, ...]:
@@ -98,6 +101,11 @@ class Watching:
             for folder in self.folders
             if folder.view.mount is None or not folder.view.mount.is_remote
         )
+
+    def tell_of_life(self, heartbeats: Heartbeats) -> None:
+        """Tell from now on whenever scans, and hints, were supervised."""
+        self._beat_scans = heartbeats.expect(SCANS)
+        self._beat_hints = heartbeats.expect(HINTS)
 
     # ------------------------------------------------------------ settings
 
@@ -157,12 +165,14 @@ class Watching:
             self._supervised_s = now_s
             for name, health in self._hints.supervise(now_s).items():
                 self._note_health(self._folders[name], health)
+            self._beat_hints()
         for done in self._scanner.expire():
             self._conclude(done)
         for folder in self.folders:
             look = folder.next_look()
             if look.at_s <= now_s and not self._scanner.is_busy_with(folder.name):
                 self._scanner.order(folder.order_scan(look.keys, is_probing=look.is_probing))
+        self._beat_scans()
 
     def next_due_s(self) -> float:
         """Return when `tick` has something to do, monotonic seconds."""
@@ -326,6 +336,10 @@ class Watching:
     def is_closed(self) -> bool:
         """Whether no scan process is left."""
         return not self._scanner.has_children
+
+
+def _stay_silent() -> None:
+    """Tell nobody."""
 
 
 def _looked(done: ScanDone) -> Looked:
