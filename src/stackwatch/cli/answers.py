@@ -5,12 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final, ParamSpec
+from typing import Any, ParamSpec
 
 from stackwatch.errors import CancelledError, ExitCode, StackwatchError, UnexpectedError
-
-SCHEMA: Final = 1
-"""Version of every JSON document (docs/json.md)."""
+from stackwatch.model.wording import SCHEMA
 
 P = ParamSpec("P")
 

@@ -77,9 +77,9 @@ def _decide(
     without_daemon: "Callable[[Ledger, AcquisitionRecord], dict[str, Any]]",
 ) -> tuple["AcquisitionRecord", dict[str, Any], bool]:
     """Ask the daemon, or write into the ledger where none runs; return what and what was told."""
-    from stackwatch.cli.explain import find_acquisition
     from stackwatch.daemon.control import request
     from stackwatch.errors import NoDaemonError
+    from stackwatch.ledger.explaining import find_acquisition
     from stackwatch.ledger.ledger import Ledger
     from stackwatch.ledger.reader import LedgerReader
 

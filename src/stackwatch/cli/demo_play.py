@@ -234,7 +234,7 @@ def _wait(
 
 def _why_not_ready(state_dir: Path) -> str:
     """Return what speaks against the acquisition that waits for its marker."""
-    from stackwatch.cli.explain import list_reasons
+    from stackwatch.ledger.explaining import list_reasons
 
     with LedgerReader.open(state_dir) as reader:
         found = [one for one in reader.list_acquisitions("signalled") if one.key == SIGNALLED]

@@ -7,11 +7,11 @@ import typer
 
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.decide import accept, forget
-from stackwatch.cli.disposal import describe_disposal
 from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
 from stackwatch.errors import NoDaemonError, UsageError
+from stackwatch.model.wording import describe_disposal
 
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
 
@@ -52,18 +52,16 @@ def list_jobs(
     as_json: JsonFlag = False,
 ) -> None:
     """List jobs, the newest first."""
+    from stackwatch.ledger.documents import build_jobs
     from stackwatch.ledger.reader import LedgerReader
     from stackwatch.model.job import JobState
 
     wanted = JobState(state) if state is not None else None
     with LedgerReader.open(find_state_dir(config, assignments)) as reader:
-        superseded = reader.superseded_jobs()
-        jobs = [
-            {**job.as_record(), "is_superseded": job.job_id in superseded}
-            for job in reader.list_jobs(wanted, folder, limit)
-        ]
+        record = build_jobs(reader, wanted, folder, limit)
+    jobs = record["jobs"]
     if as_json:
-        answer_json({"status": "ok", "jobs": jobs})
+        answer_json(record)
     elif not jobs:
         answer_text("no jobs")
     else:
@@ -78,20 +76,13 @@ def show(
     as_json: JsonFlag = False,
 ) -> None:
     """Show a job: what it is, what it made, what happened to it."""
+    from stackwatch.ledger.documents import build_job
     from stackwatch.ledger.reader import LedgerReader
-    from stackwatch.model.job import JobId
 
     with LedgerReader.open(find_state_dir(config, assignments)) as reader:
-        details = reader.show_job(JobId(job))
-    if details is None:
+        record = build_job(reader, job)
+    if record is None:
         raise no_such_job(job)
-    record = {
-        "status": "ok",
-        "job": details.job.as_record(),
-        "datasets": [dataset.as_record() for dataset in details.datasets],
-        "events": [event.as_record() for event in details.events],
-        "disposal": details.disposal.as_record() if details.disposal is not None else None,
-    }
     if as_json:
         answer_json(record)
     else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import typer
 
@@ -10,12 +10,7 @@ from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.live import ask_daemon
 from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.tables import fold, format_age, format_table, format_time, now_us
-from stackwatch.model.acquisition import show_path
-
-if TYPE_CHECKING:
-    from stackwatch.ledger.reader import LedgerReader
-
-_SHOWN_JOBS: Final = 20
+from stackwatch.model.wording import describe_disposal
 
 
 def register(app: typer.Typer) -> None:
@@ -32,13 +27,14 @@ def status(
 
     Reads the ledger; it works whether or not the daemon runs.
     """
+    from stackwatch.ledger.documents import add_live, build_status
     from stackwatch.ledger.reader import LedgerReader
 
     state_dir = find_state_dir(config, assignments)
     with LedgerReader.open(state_dir) as reader:
-        record = _survey(reader)
+        record = build_status(reader)
     if record["status"] == "running":
-        _add_live(record, state_dir)
+        add_live(record, ask_daemon(state_dir, {"command": "status"}) or {})
     if as_json:
         answer_json(record)
     else:
@@ -51,80 +47,6 @@ def find_state_dir(config: Path | None, assignments: Sequence[str] | None) -> Pa
 
     loaded = load_settings(config, assignments=assignments or (), is_file_needed=False)
     return loaded.settings.daemon.state_dir
-
-
-def _survey(reader: "LedgerReader") -> dict[str, Any]:
-    from stackwatch.model.job import JobState
-
-    daemon = reader.daemon()
-    converting = reader.list_jobs(JobState.CLAIMED, limit=_SHOWN_JOBS)
-    return {
-        "status": "running" if reader.is_daemon_alive() else "no daemon",
-        "daemon": daemon.as_record() if daemon is not None else None,
-        "folders": [folder.as_record() for folder in reader.list_folders()],
-        "jobs": reader.count_jobs(),
-        "converting": [job.as_record() for job in converting],
-        "arriving": _list_arriving(reader),
-        "waiting": [
-            job.as_record() for job in reader.list_jobs(JobState.WAITING, limit=_SHOWN_JOBS)
-        ],
-        "parked": _list_parked(reader),
-        "disposals": _list_disposals(reader),
-        "paused": {},
-        "degraded": None,
-    }
-
-
-def _add_live(record: dict[str, Any], state_dir: Path) -> None:
-    """Add what only the daemon knows: progress of this moment, what is paused, what is wrong.
-
-    The ledger's progress is up to a minute old.
-    """
-    live = ask_daemon(state_dir, {"command": "status"}) or {}
-    progress = {job["job_id"]: job["progress"] for job in live.get("converting", ())}
-    for job in record["converting"]:
-        job["progress"] = progress.get(job["job_id"]) or job["progress"]
-    record["degraded"] = live.get("degraded")
-    record["paused"] = live.get("paused", {})
-
-
-def _list_arriving(reader: "LedgerReader") -> list[dict[str, Any]]:
-    """Return what has not settled, with what was last recorded to speak against it."""
-    from stackwatch.cli.explain import list_reasons
-    from stackwatch.model.job import AcquisitionState
-
-    return [
-        {**acquisition.as_record(), "not_ready": list_reasons(acquisition, None)}
-        for state in (AcquisitionState.SETTLING, AcquisitionState.INCOMPLETE)
-        for acquisition in reader.list_acquisitions(state=state, limit=_SHOWN_JOBS)
-        if acquisition.vanished_at_us is None
-    ]
-
-
-def _list_disposals(reader: "LedgerReader") -> list[dict[str, Any]]:
-    """Return which sources are to be put away, and which could not be."""
-    from stackwatch.model.disposal import DisposalState
-
-    return [
-        {"folder": one.folder, "acquisition": show_path(one.key), **one.as_record()}
-        for state in (DisposalState.RUNNING, DisposalState.REFUSED, DisposalState.DUE)
-        for one in reader.list_disposals(state)[:_SHOWN_JOBS]
-    ]
-
-
-def _list_parked(reader: "LedgerReader") -> list[dict[str, Any]]:
-    """Return what waits for a human: the reason is the job's, where there is one."""
-    from stackwatch.model.job import AcquisitionState, JobState
-
-    jobs = {job.acquisition_id: job.as_record() for job in reader.list_jobs(JobState.PARKED)}
-    records = []
-    for acquisition in reader.list_acquisitions(state=AcquisitionState.PARKED, limit=_SHOWN_JOBS):
-        record = acquisition.as_record()
-        job = jobs.get(acquisition.acquisition_id, {})
-        if record["error_code"] is None:
-            record |= {key: job.get(key) for key in ("error_code", "message", "hint")}
-        records.append({**record, "job_id": job.get("job_id")})
-    return records
 
 
 def _describe(record: Mapping[str, Any]) -> str:
@@ -185,8 +107,6 @@ def _describe_waiting(job: Mapping[str, Any]) -> str:
 
 
 def _describe_disposal(disposal: Mapping[str, Any]) -> str:
-    from stackwatch.cli.disposal import describe_disposal
-
     return f"source: {disposal['folder']}/{disposal['acquisition']}: {describe_disposal(disposal)}"
 
 

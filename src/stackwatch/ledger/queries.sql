@@ -147,6 +147,9 @@ SELECT * FROM job_facts WHERE id = :job_id;
 SELECT * FROM job_facts WHERE acquisition_id = :acquisition_id AND generation = :number
 ORDER BY id DESC LIMIT 1;
 
+-- name: last_job_of
+SELECT * FROM job_facts WHERE acquisition_id = :acquisition_id ORDER BY id DESC LIMIT 1;
+
 -- name: open_jobs
 SELECT * FROM job_facts
 WHERE acquisition_id = :acquisition_id AND state IN ('queued', 'waiting', 'parked') ORDER BY id;

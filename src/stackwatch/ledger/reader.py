@@ -162,6 +162,11 @@ class LedgerReader:
                 next((one for one in disposals if one.generation == job.generation), None),
             )
 
+    def last_job_of(self, acquisition_id: int) -> Job | None:
+        """Return the newest job of an acquisition, None if it never had one."""
+        row = self._row("last_job_of", acquisition_id=acquisition_id)
+        return None if row is None else Job.from_row(row)
+
     def find_disposal(self, acquisition_id: int) -> DisposalRecord | None:
         """Return what becomes, or became, of an acquisition's source; of its newest generation."""
         found = self._disposals_of(acquisition_id)

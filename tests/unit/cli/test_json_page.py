@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stackwatch.cli.answers import error_record
-from stackwatch.cli.explain import WATCH_KEYS
 from stackwatch.errors import UsageError
+from stackwatch.ledger.explaining import WATCH_KEYS
 from stackwatch.logs import Event
 from stackwatch.model.facts import VetoKind
 from stackwatch.model.geometry import MAG_1, BoundingBox, VoxelSize
