@@ -53,6 +53,8 @@ class ReaderCase:
         case has the same library, or the file is one plane.
     large_dtype : str
         Its type, where the format does not take `dtype`.
+    library_mib : float
+        What a library may take beside planes; zarr keeps threads, which each keep some memory.
     block_bytes : int
         Of planes gathered at a time, while this case is measured.
     sample : str
@@ -72,6 +74,7 @@ class ReaderCase:
     value_edge: int = 1
     large: tuple[int, int, int] | None = None
     large_dtype: str = ""
+    library_mib: float = 6.0
     block_bytes: int = volume.BLOCK_BYTES
     sample: str = ""
     judge: Callable[[Path], Voxels] | None = None
@@ -235,7 +238,7 @@ CASES: Final = {
     ),
     "ome-zarr in shards": ReaderCase(
         "Zarr and OME-Zarr", files.ome_zarr(3), MANY, voxel_size_nm=(125.0, 250.0, 500.0),
-        large=(32, 512, 512),
+        large=(96, 512, 512), library_mib=14.0,
     ),
     "wkw": ReaderCase(
         "WKW", files.wkw, (1, 1, 64, 64, 128), large=(256, 256, 256), large_dtype="uint8"
