@@ -7,88 +7,30 @@ are a question for people. Nothing is ever cut to the first image.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from itertools import product
+from typing import Any
 
 from stackwatch.errors import (
     AmbiguousLayoutError,
     IncompleteAcquisitionError,
-    MixedSlicesError,
+    LimitExceededError,
     UnsupportedFormatError,
 )
 from stackwatch.model.acquisition import show_path
 from stackwatch.readers.ome import OmeImage
-from stackwatch.readers.pages import PageFormat, is_scaled_copy
+from stackwatch.readers.pages import is_scaled_copy
+from stackwatch.readers.plane_map import (
+    MOST_PLANES,
+    NOT_HERE,
+    PageRow,
+    PlaneMap,
+    check_alike,
+    check_others,
+    left_out,
+)
 
 _NAME_AXES = "Save it as OME-TIFF, or as one stack for each channel."
-
-NOT_HERE = -1
-"""A plane that lies in another file of the set."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneMap:
-    """Where each plane of an image lies.
-
-    Attributes
-    ----------
-    size_t, size_c, size_z : int
-    pages : tuple of int
-        Page of each plane, in the order t, c, z (z fastest); NOT_HERE for other files' planes.
-    form : "pages" | "contiguous" | "samples"
-        Whether a plane is a page of its own, the n-th part of the one page's long data, or the
-        n-th sample of the one page's pixels; n is the plane's number in `pages`' order for
-        samples, and its entry in `pages` for contiguous data.
-    is_z_declared, is_time_declared : bool
-    notes : tuple of str
-    """
-
-    size_t: int
-    size_c: int
-    size_z: int
-    pages: tuple[int, ...]
-    form: Literal["pages", "contiguous", "samples"] = "pages"
-    is_z_declared: bool = False
-    is_time_declared: bool = False
-    notes: tuple[str, ...] = ()
-
-    @property
-    def planes_here_tcz(self) -> tuple[tuple[int, int, int], ...]:
-        """Return t, c, z of each plane that lies in this file."""
-        return tuple(
-            (index // (self.size_c * self.size_z), index // self.size_z % self.size_c,
-             index % self.size_z)
-            for index, page in enumerate(self.pages)
-            if page != NOT_HERE
-        )  # fmt: skip
-
-    def page_of(self, t: int, c: int, z: int) -> int:
-        """Return the entry of one plane."""
-        return self.pages[(t * self.size_c + c) * self.size_z + z]
-
-
-@dataclass(frozen=True, slots=True)
-class PageRow:
-    """A file's pages as the planners see them.
-
-    Attributes
-    ----------
-    name : str
-        For messages.
-    formats : tuple of PageFormat
-        One per page.
-    subfile_types : tuple of int
-        NewSubfileType per page: bit 0 marks a reduced copy, bit 2 a mask.
-    """
-
-    name: str
-    formats: tuple[PageFormat, ...]
-    subfile_types: tuple[int, ...]
-
-    @property
-    def main_pages(self) -> list[int]:
-        """Pages that are neither reduced copies nor masks."""
-        return [page for page, kind in enumerate(self.subfile_types) if not kind & 5]
 
 
 def plan_ome_planes(row: PageRow, image: OmeImage) -> PlaneMap:
@@ -113,8 +55,8 @@ def plan_ome_planes(row: PageRow, image: OmeImage) -> PlaneMap:
             hint="Save each channel as planes of its own.",
             path=show_path(row.name),
         )
-    notes = image.notes + _check_others(row, used, "OME-XML describes", image.other_pages)
-    _check_alike(row, sorted(used))
+    notes = image.notes + check_others(row, used, "OME-XML describes", image.other_pages)
+    check_alike(row, sorted(used))
     return PlaneMap(
         image.size_t,
         image.size_c,
@@ -124,6 +66,38 @@ def plan_ome_planes(row: PageRow, image: OmeImage) -> PlaneMap:
         is_time_declared=True,
         notes=notes,
     )
+
+
+def plan_placed_planes(
+    row: PageRow,
+    size_tcz: tuple[int, int, int],
+    places: Mapping[tuple[int, int, int], int],
+    other_pages: frozenset[int],
+) -> PlaneMap:
+    """Place planes of which a table names each: those it does not name are not here.
+
+    Parameters
+    ----------
+    row : PageRow
+    size_tcz : (int, int, int)
+    places : mapping of (t, c, z) to int
+        The page of each plane that is here.
+    other_pages : frozenset of int
+        Pages of other images.
+    """
+    if math.prod(size_tcz) > MOST_PLANES:
+        raise LimitExceededError(
+            f"“{show_path(row.name)}” declares {math.prod(size_tcz):,} planes: its summary is "
+            "damaged. Copy the file again.",
+            hint="Copy the file again.",
+            path=show_path(row.name),
+        )
+    size_t, size_c, size_z = size_tcz
+    every = product(range(size_t), range(size_c), range(size_z))
+    pages = tuple(places.get(place, NOT_HERE) for place in every)
+    notes = check_others(row, set(places.values()), "a table names", other_pages)
+    check_alike(row, sorted(places.values()))
+    return PlaneMap(*size_tcz, pages, is_z_declared=True, is_time_declared=True, notes=notes)
 
 
 def parse_imagej(description: str) -> dict[str, str]:
@@ -170,8 +144,8 @@ def plan_imagej_planes(row: PageRow, words: Mapping[str, str], room: int) -> Pla
     )
     notes: tuple[str, ...] = ()
     if not is_contiguous:
-        notes = _check_others(row, set(pages), "the ImageJ description names")
-        _check_alike(row, sorted(pages))
+        notes = check_others(row, set(pages), "the ImageJ description names")
+        check_alike(row, sorted(pages))
     return PlaneMap(
         t,
         c,
@@ -293,9 +267,9 @@ def plan_page_planes(row: PageRow) -> PlaneMap:
         )
     levels = _flat_pyramid(row, present)
     main = present[:1] if levels else present
-    notes = _left_out(len(row.formats) - len(present), "thumbnail or mask")
-    notes += _left_out(levels, "coarser pyramid level")
-    _check_alike(row, main)
+    notes = left_out(len(row.formats) - len(present), "thumbnail or mask")
+    notes += left_out(levels, "coarser pyramid level")
+    check_alike(row, main)
     first = row.formats[main[0]]
     if first.pixels.kind == "grey" and first.samples > 1 and not first.pixels.has_alpha:
         return _plan_samples(row, main, notes)
@@ -325,58 +299,6 @@ def _flat_pyramid(row: PageRow, present: list[int]) -> int:
             return 0
         finer = page
     return len(rest)
-
-
-def _check_others(
-    row: PageRow, used: set[int], who: str, of_others: frozenset[int] = frozenset()
-) -> tuple[str, ...]:
-    """Make sure that every page beside the `used` ones is a smaller copy, and note them."""
-    others = [page for page in range(len(row.formats)) if page not in used | of_others]
-    first = row.formats[min(used, default=0)]
-    strays = [
-        page
-        for page in others
-        if not row.subfile_types[page] & 5 and not is_scaled_copy(row.formats[page], first)
-    ]
-    if strays:
-        raise AmbiguousLayoutError(
-            f"“{show_path(row.name)}” has {len(row.formats)} pages, but {who} {len(used)} of them; "
-            f"page {strays[0] + 1} would be left out. Save the file again.",
-            hint="Save the file again.",
-            path=show_path(row.name),
-            pages=len(row.formats),
-            pages_described=len(used),
-        )
-    return _left_out(len(others), "thumbnail or coarser pyramid level")
-
-
-def _check_alike(row: PageRow, pages: list[int]) -> None:
-    """Make sure that all pages have the extent and pixels of the first."""
-    first = row.formats[pages[0]] if pages else None
-    for page in pages:
-        other = row.formats[page]
-        if other is first or first is None:
-            continue
-        if (other.width, other.height, other.pixels) != (first.width, first.height, first.pixels):
-            raise MixedSlicesError(
-                f"Page {page + 1} of “{show_path(row.name)}” is {describe(other)}, page "
-                f"{pages[0] + 1} is {describe(first)}: the pages do not form one stack. "
-                "Save them as files of their own.",
-                hint="Save the pages as files of their own.",
-                path=show_path(row.name),
-                page=page + 1,
-                found=describe(other),
-                expected=describe(first),
-            )
-
-
-def describe(page: PageFormat) -> str:
-    """Return a page's extent and pixels for people."""
-    return f"{page.width} x {page.height} {page.pixels.dtype_name} {page.pixels.kind}"
-
-
-def _left_out(count: int, what: str) -> tuple[str, ...]:
-    return (f"{count} {what}{'s' if count > 1 else ''} left out",) if count else ()
 
 
 def _fewer(name: str, who: str, declared: int, present: int) -> IncompleteAcquisitionError:

@@ -18,12 +18,10 @@ from stackwatch.errors import (
     UnsupportedFormatError,
 )
 from stackwatch.model.acquisition import show_path
-from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.image import ImageInfo
-from stackwatch.readers import axes, scale
+from stackwatch.readers.dialects import Description, describe_pages
 from stackwatch.readers.ifd import has_first_tag, read_ifds
 from stackwatch.readers.lsm import LSM_TAG, LsmReader, open_lsm
-from stackwatch.readers.ome import OmeImage, is_ome, parse_ome
 from stackwatch.readers.pages import (
     JPEG_COMPRESSIONS,
     PageFormat,
@@ -32,9 +30,9 @@ from stackwatch.readers.pages import (
     parse_segments,
 )
 from stackwatch.readers.palette import is_grey_palette
+from stackwatch.readers.plane_map import NOT_HERE
 from stackwatch.readers.positional import PositionalFile
 from stackwatch.readers.protocol import RawPlane, RawRun
-from stackwatch.readers.vendor_tags import vendor_voxel_size
 
 _Decode = Callable[..., tuple[NDArray[Any] | None, tuple[int, ...], tuple[int, ...]]]
 
@@ -83,9 +81,9 @@ class TiffReader:
         self._segments: dict[int, Segments] = {}
         self._decoders: dict[PageFormat, _Decode] = {}
         self._tifffile: tifffile.TiffFile | None = None
-        self._main = 0
-        """The first page of the image: what is said once for all of it stands there."""
-        self._planes, self.info = self._plan(scene)
+        told = describe_pages(self._file, self._pages, self._formats, scene)
+        self._main, self._planes = told.main, told.planes
+        self.info = self._info(told)
         self._check_segments()
 
     def reopened(self, file: BinaryIO) -> "TiffReader":
@@ -168,7 +166,7 @@ class TiffReader:
 
     def _entry(self, t: int, c: int, z: int) -> int:
         entry = self._planes.page_of(t, c, z)
-        if entry == axes.NOT_HERE:
+        if entry == NOT_HERE:
             raise UnsupportedFormatError(
                 f"Plane z={z} c={c} t={t} lies in another file of the set than "
                 f"“{show_path(self._name)}”.",
@@ -187,7 +185,7 @@ class TiffReader:
     def _check_segments(self) -> None:
         """Make sure at once that every plane is in the file: a late surprise costs an hour."""
         is_contiguous = self._planes.form == "contiguous"
-        used = {0} if is_contiguous else set(self._planes.pages) - {axes.NOT_HERE}
+        used = {0} if is_contiguous else set(self._planes.pages) - {NOT_HERE}
         for page in used:
             self._segments_of(page)
         if self._formats[self._main].pixels.kind == "palette":
@@ -200,46 +198,10 @@ class TiffReader:
                     path=show_path(self._name),
                 )
 
-    def _plan(self, scene: int) -> tuple[axes.PlaneMap, ImageInfo]:
-        row = axes.PageRow(
-            self._name, self._formats, tuple(page.int_or(254, 0) for page in self._pages)
-        )
-        first = self._pages[0]
-        description = first.text(270)
-        words = axes.parse_imagej(description)
-        shape = axes.parse_shape(description)
-        image: OmeImage | None = None
-        stated, source = scale.NOWHERE, ""
-        if is_ome(description):
-            colours = [form.samples for form in self._formats]
-            reduced = frozenset(page for page, kind in enumerate(row.subfile_types) if kind & 1)
-            image = parse_ome(description, self._name, colours, scene, reduced)
-            planes = axes.plan_ome_planes(row, image)
-            self._main = min(image.pages_here, default=0)
-            stated, source = image.voxel_size_nm, "OME-XML PhysicalSize"
-        elif words:
-            planes = axes.plan_imagej_planes(row, words, self._room())
-            stated = scale.imagej_voxel_size(words, first.ratio(282), first.ratio(283))
-            source = "ImageJ unit and spacing"
-        elif shape:
-            shapes = [
-                parsed for page in self._pages if (parsed := axes.parse_shape(page.text(270)))
-            ]
-            planes = axes.plan_shaped_planes(row, shapes, self._room())
-        else:
-            planes = axes.plan_page_planes(row)
-        main = self._pages[self._main]
-        stated, source = scale.complete(stated, source, *vendor_voxel_size(main))
-        from_tags = PartialVoxelSize(
-            *(scale.tag_edge_nm(main.ratio(code), main.int_or(296, 2)) for code in (282, 283))
-        )
-        size, source = scale.complete(stated, source, from_tags, "TIFF resolution tags")
-        return planes, self._info(planes, image, size, source)
-
-    def _info(
-        self, planes: axes.PlaneMap, image: OmeImage | None, size: PartialVoxelSize, source: str
-    ) -> ImageInfo:
-        page = 0 if planes.form == "contiguous" else max(0, *planes.pages[:1])
+    def _info(self, told: Description) -> ImageInfo:
+        planes = told.planes
+        here = (entry for entry in planes.pages if entry != NOT_HERE)
+        page = 0 if planes.form == "contiguous" else next(here, 0)
         form = self._formats[page]
         is_turned = form.pixels.orientation >= 5
         levels = len(self._pages[page].ints(330))
@@ -248,7 +210,6 @@ class TiffReader:
             if levels
             else ()
         )
-        is_set = image is not None and len(image.files) > 1
         palette = self.palette_rgb()
         is_grey = palette is not None and is_grey_palette(palette)
         return ImageInfo(
@@ -259,27 +220,20 @@ class TiffReader:
             size_z=planes.size_z,
             size_c=planes.size_c,
             size_t=planes.size_t,
-            voxel_size_nm=size,
-            voxel_size_source=source,
-            channels=image.channels if image else (),
+            voxel_size_nm=told.voxel_size_nm,
+            voxel_size_source=told.voxel_size_source,
+            channels=told.channels,
             can_read_rows=form.can_read_rows,
             is_time_declared=planes.is_time_declared,
             is_z_declared=planes.is_z_declared,
-            set_files=image.files if image and is_set else (),
-            set_uuid=image.set_uuid if image else "",
-            scenes=image.scenes if image else (),
-            scene=image.scene if image else 0,
-            set_planes_tcz=planes.planes_here_tcz if is_set else (),
+            set_files=told.set_files,
+            set_uuid=told.set_uuid,
+            scenes=told.scenes,
+            scene=told.scene,
+            set_planes_tcz=planes.planes_here_tcz if told.set_files else (),
             notes=notes,
+            absent_tcz=told.absent_tcz,
         )
-
-    def _room(self) -> int:
-        """Return how many raw planes fit behind the first page's pixel offset."""
-        form = self._formats[0]
-        offsets = self._pages[0].ints(273)
-        if not offsets or not form.is_raw:
-            return 0
-        return (self._file.size - offsets[0]) // form.plane_bytes
 
     # ------------------------------------------------------------- pixels
 
