@@ -72,6 +72,7 @@ class Event(StrEnum):
     MISTAKE_CAUGHT = "mistake.caught"
     PART_RECOVERED = "part.recovered"
     PART_STOPPED = "part.stopped"
+    RANGE_DONE = "range.done"
     SCAN_FINISHED = "scan.finished"
     SETTINGS_REFUSED = "settings.refused"
     SETTINGS_RELOADED = "settings.reloaded"
@@ -90,10 +91,10 @@ class Event(StrEnum):
 KEYS: Final = frozenset({
     "acquisition", "acquisition_id", "added", "at_s", "attempt", "bytes_read", "bytes_written",
     "changed", "content_digest", "datasets", "disposition", "error_code", "event", "exc_info",
-    "exception", "files", "folder", "folders", "free_bytes", "generation", "hint", "job_id",
+    "exception", "files", "folder", "folders", "free_bytes", "generation", "hint", "host", "job_id",
     "layer", "layout", "left", "level", "lines", "logger", "look", "mag", "message", "mib_per_s",
-    "needed_bytes", "needs_restart", "parked", "path", "peak_mib", "pid", "reason", "removed",
-    "reserve_bytes", "retry_at_utc", "seconds", "shape_zyx", "signal", "state", "timestamp",
+    "needed_bytes", "needs_restart", "parked", "path", "peak_mib", "pid", "range", "reason", "removed",
+    "reserve_bytes", "retry_at_utc", "seconds", "shape_zyx", "signal", "slices", "state", "timestamp",
     "total_bytes", "version", "voxels", "workers",
 })  # fmt: skip
 """Every key a log line may carry: units in the name."""
