@@ -32,7 +32,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from email.utils import formatdate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -251,7 +252,8 @@ class WebknossosServer:
                     body_bytes=wire.body_bytes,
                 )
             )
-        return response
+        date = ("Date", formatdate(world.clock.now(), usegmt=True))
+        return replace(response, headers=(*response.headers, date))
 
     def _answer(self, request: Request, wire: Wire) -> tuple[str, Response]:
         """Return the route's name and what is answered, faults included."""
