@@ -17,6 +17,7 @@ from stackwatch.errors import LedgerError
 from stackwatch.ledger.backup import damaged, ensure_not_lost, find_damage
 from stackwatch.ledger.book import Book, connect_writer
 from stackwatch.ledger.datasets import DatasetVerbs
+from stackwatch.ledger.deliveries import DeliveryVerbs
 from stackwatch.ledger.disposals import DisposalVerbs
 from stackwatch.ledger.folders import FolderVerbs
 from stackwatch.ledger.generations import GenerationVerbs
@@ -65,6 +66,7 @@ class Ledger:
     datasets : DatasetVerbs
     generations : GenerationVerbs
     disposals : DisposalVerbs
+    deliveries : DeliveryVerbs
     migrated_from : Path or None
         The copy that was made because the file had an older schema.
 
@@ -83,6 +85,7 @@ class Ledger:
         self.datasets = DatasetVerbs(book)
         self.generations = GenerationVerbs(book)
         self.disposals = DisposalVerbs(book)
+        self.deliveries = DeliveryVerbs(book)
 
     @classmethod
     def open(cls, state_dir: Path, clock: Clock | None = None) -> Self:

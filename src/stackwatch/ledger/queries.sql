@@ -330,3 +330,75 @@ UPDATE disposals SET error = :error WHERE id = :disposal_id;
 
 -- name: disposal_due
 UPDATE disposals SET due_at_us = :due_at_us WHERE id = :disposal_id;
+
+-- name: deliveries
+SELECT
+    y.*, s.job_id, s.name, s.path, s.run_id, s.content_digest, s.total_bytes,
+    s.state AS dataset_state, g.number AS generation, a.id AS acquisition_id, a.key, a.source,
+    a.upload, f.name AS folder, f.path AS folder_path
+FROM deliveries AS y
+JOIN datasets AS s ON s.id = y.dataset_id
+JOIN generations AS g ON g.id = s.generation_id
+JOIN acquisitions AS a ON a.id = g.acquisition_id
+JOIN folders AS f ON f.id = a.folder_id
+WHERE (:state IS NULL OR y.state = :state) AND (:delivery_id IS NULL OR y.id = :delivery_id)
+    AND (:acquisition_id IS NULL OR a.id = :acquisition_id)
+    AND (:job_id IS NULL OR s.job_id = :job_id) AND (:folder IS NULL OR f.name = :folder)
+    AND (NOT :is_open OR y.state <> 'delivered')
+    AND (:until_us IS NULL OR y.state IN ('queued', 'paused') AND y.not_before_us <= :until_us)
+ORDER BY iif(:is_newest_first, -y.id, y.id) LIMIT :limit;
+
+-- name: datasets_to_deliver
+SELECT s.id AS dataset_id, s.job_id, s.name, a.id AS acquisition_id, a.upload
+FROM datasets AS s
+JOIN generations AS g ON g.id = s.generation_id
+JOIN acquisitions AS a ON a.id = g.acquisition_id
+JOIN folders AS f ON f.id = a.folder_id
+LEFT JOIN deliveries AS y ON y.dataset_id = s.id
+WHERE f.name = :folder AND s.state = 'published' AND y.id IS NULL
+ORDER BY s.id;
+
+-- name: plan_delivery
+INSERT INTO deliveries (dataset_id, kind, state, server, queued_at_us)
+VALUES (:dataset_id, :kind, 'queued', :server, :now_us)
+RETURNING id;
+
+-- name: redirect_delivery
+UPDATE deliveries SET kind = :kind, server = :server, record = '', remote_id = '', progress = ''
+WHERE id = :delivery_id;
+
+-- name: delivery_state
+UPDATE deliveries SET state = :state WHERE id = :delivery_id;
+
+-- name: delivery_started
+UPDATE deliveries SET
+    attempt = attempt + 1, started_at_us = :now_us, alive_at_us = :now_us, finished_at_us = NULL
+WHERE id = :delivery_id;
+
+-- name: delivery_record
+UPDATE deliveries SET record = :record, remote_id = :remote_id, alive_at_us = :now_us
+WHERE id = :delivery_id;
+
+-- name: delivery_progress
+UPDATE deliveries SET progress = :progress, alive_at_us = :now_us WHERE id = :delivery_id;
+
+-- name: delivery_ended
+UPDATE deliveries SET error = :error, not_before_us = :not_before_us, finished_at_us = :now_us
+WHERE id = :delivery_id;
+
+-- name: delivery_done
+UPDATE deliveries SET
+    remote_id = :remote_id, link = :link, error = '', not_before_us = 0, finished_at_us = :now_us
+WHERE id = :delivery_id;
+
+-- name: delivery_failures
+SELECT count(*) AS number FROM events
+WHERE job_id = :job_id AND event = 'delivery.failed'
+    AND json_extract(facts, '$.delivery_id') = :delivery_id
+    AND id > coalesce((
+        SELECT max(id) FROM events WHERE job_id = :job_id AND event = 'delivery.retried'
+            AND json_extract(facts, '$.delivery_id') = :delivery_id), 0);
+
+-- name: delivery_counts
+SELECT y.state, count(*) AS number FROM deliveries AS y JOIN datasets AS s ON s.id = y.dataset_id
+WHERE y.state = 'delivered' OR s.state = 'published' GROUP BY y.state;

@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from stackwatch.errors import LedgerError
+from stackwatch.ledger import deliveries
 from stackwatch.ledger.book import BUSY_TIMEOUT_S
+from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.ledger.disposals import NO_CONDITIONS, DisposalRecord
 from stackwatch.ledger.ledger import LEDGER_NAME
 from stackwatch.ledger.lock import is_locked
@@ -25,6 +27,7 @@ from stackwatch.ledger.records import (
 from stackwatch.ledger.schema import SCHEMA_VERSION, check_version
 from stackwatch.ledger.statements import load_statements
 from stackwatch.model.acquisition import show_path
+from stackwatch.model.delivery import DeliveryState
 from stackwatch.model.disposal import DisposalState
 from stackwatch.model.job import AcquisitionState, JobId, JobState
 
@@ -33,12 +36,13 @@ MAX_ROWS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """A job with its datasets and its history, oldest first, and what becomes of its source."""
+    """A job with datasets, deliveries and history, oldest first, and what becomes of its source."""
 
     job: Job
     datasets: tuple[DatasetRecord, ...]
     events: tuple[EventRecord, ...]
     disposal: DisposalRecord | None = None
+    deliveries: tuple[DeliveryRecord, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -47,6 +51,7 @@ class JobDetails:
             "datasets": [dataset.as_record() for dataset in self.datasets],
             "events": [event.as_record() for event in self.events],
             "disposal": self.disposal.as_record() if self.disposal is not None else None,
+            "deliveries": [delivery.as_record() for delivery in self.deliveries],
         }
 
 
@@ -160,6 +165,7 @@ class LedgerReader:
                 tuple(map(DatasetRecord.from_row, self._rows("datasets_of_job", job_id=job_id))),
                 tuple(map(EventRecord.from_row, self._rows("events_of_job", job_id=job_id))),
                 next((one for one in disposals if one.generation == job.generation), None),
+                self._deliveries(job_id=job_id),
             )
 
     def last_job_of(self, acquisition_id: int) -> Job | None:
@@ -201,11 +207,36 @@ class LedgerReader:
             rows = self._rows("events_of_acquisition", acquisition_id=acquisition_id)
         return tuple(EventRecord.from_row(row) for row in rows)
 
+    # ------------------------------------------------------------ deliveries
+
+    def list_deliveries(
+        self,
+        state: DeliveryState | None = None,
+        folder: str | None = None,
+        limit: int = MAX_ROWS,
+    ) -> tuple[DeliveryRecord, ...]:
+        """Return deliveries, the newest first."""
+        return self._deliveries(state=state, folder=folder, limit=limit, is_newest_first=True)
+
+    def find_delivery(self, delivery_id: int) -> DeliveryRecord | None:
+        """Return a delivery, None if there is no such one."""
+        found = self._deliveries(delivery_id=delivery_id)
+        return found[0] if found else None
+
+    def count_deliveries(self) -> dict[str, int]:
+        """Return how many deliveries are in each state, without those that are superseded."""
+        found = {row["state"]: row["number"] for row in self._rows("delivery_counts")}
+        return {str(state): found.get(state, 0) for state in DeliveryState}
+
     # ------------------------------------------------------------ parts
 
     def _disposals_of(self, acquisition_id: int) -> list[DisposalRecord]:
         rows = self._rows("disposals", **{**NO_CONDITIONS, "acquisition_id": acquisition_id})
         return sorted(map(DisposalRecord.from_row, rows), key=lambda one: one.generation)
+
+    def _deliveries(self, **wanted: object) -> tuple[DeliveryRecord, ...]:
+        rows = self._rows("deliveries", **{**deliveries.NO_CONDITIONS, **wanted})
+        return tuple(map(DeliveryRecord.from_row, rows))
 
     def _rows(self, statement: str, **values: object) -> list[sqlite3.Row]:
         return self._connection.execute(load_statements()[statement], values).fetchall()
