@@ -7,7 +7,7 @@ chunk, then the crc32c of those bytes.
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,13 @@ class Flusher:
         self._waiting: list[Future[None]] = []
         self._lock = threading.Lock()
 
-    def close_durably(self, descriptor: int) -> None:
-        """Flush and close a file in the background; `wait` raises what went wrong."""
+    def close_durably(self, descriptor: int, then: Callable[[], None] | None = None) -> None:
+        """Flush and close a file in the background, and do what is to be done `then`.
+
+        `wait` raises what went wrong.
+        """
         with self._lock:
-            self._waiting.append(self._pool.submit(_sync_and_close, descriptor))
+            self._waiting.append(self._pool.submit(_sync_and_close, descriptor, then))
 
     def wait(self) -> None:
         """Return when everything handed in so far is on the disk."""
@@ -46,11 +49,13 @@ class Flusher:
         self._pool.shutdown(wait=True)
 
 
-def _sync_and_close(descriptor: int) -> None:
+def _sync_and_close(descriptor: int, then: Callable[[], None] | None) -> None:
     try:
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
+    if then is not None:
+        then()
 
 
 class ShardFile:
@@ -64,11 +69,16 @@ class ShardFile:
         The shard's path below it.
     chunks : int
         Chunks in the shard, empty ones included.
+    workshop : Path or None
+        A folder on the same file system where the file grows until it is whole, if somebody else
+        may be writing the same shard. None: it grows in its place.
     """
 
-    def __init__(self, root: Path, path: str, chunks: int) -> None:
+    def __init__(self, root: Path, path: str, chunks: int, workshop: Path | None = None) -> None:
         self.path = path
-        self._file = root / path
+        self._root = root
+        self._is_elsewhere = workshop is not None
+        self._file = root / path if workshop is None else workshop / path.replace("/", "~")
         self._index = np.full((chunks, 2), 0xFFFF_FFFF_FFFF_FFFF, "<u8")
         self._descriptor: int | None = None
         self._offset = 0
@@ -110,7 +120,7 @@ class ShardFile:
             index = self._index.tobytes()
             index += google_crc32c.value(index).to_bytes(4, "little")
             self._write_all([index])
-            flusher.close_durably(self._descriptor)
+            flusher.close_durably(self._descriptor, self._move if self._is_elsewhere else None)
             self._descriptor = None
             filled = int((self._index[:, 1] != 0xFFFF_FFFF_FFFF_FFFF).sum())
             return ShardRecord(self.path, self._offset, filled, len(self._index), self._crc)
@@ -121,6 +131,12 @@ class ShardFile:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
+
+    def _move(self) -> None:
+        """Put the file into its place; another process may have put the same one there."""
+        place = self._root / self.path
+        _make_folders(self._root, place.parent)
+        self._file.rename(place)
 
     def _write(self, positions: Sequence[int], chunks: Sequence[Any]) -> None:
         if not positions:
@@ -133,7 +149,8 @@ class ShardFile:
 
     def _write_all(self, buffers: list[Any]) -> None:
         if self._descriptor is None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            if not self._is_elsewhere:
+                _make_folders(self._root, self._file.parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(self._file, flags, 0o666)
         for start in range(0, len(buffers), WRITE_BATCH):
@@ -141,6 +158,17 @@ class ShardFile:
             for buffer in batch:
                 self._crc = google_crc32c.extend(self._crc, buffer)
             self._offset += write_fully(self._descriptor, [memoryview(b) for b in batch])
+
+
+def _make_folders(root: Path, folder: Path) -> None:
+    """Create a folder below `root`, but not `root`: where it is gone, nobody wants the file."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        if folder == root:
+            raise
+        _make_folders(root, folder.parent)
+        folder.mkdir(exist_ok=True)
 
 
 def write_fully(descriptor: int, views: list[memoryview]) -> int:

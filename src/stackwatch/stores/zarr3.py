@@ -7,7 +7,7 @@ which they are cut, the same in every run; the index says where each one is.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,16 @@ class Zarr3Store:
     root : Path
         The (staging) directory of the dataset.
     codecs : mapping of layer name to CodecSpec
+    workshop : Path or None
+        A folder of this process alone where shards grow until they are whole, if another process
+        may write the same ones. None: they grow in their places.
     """
 
-    def __init__(self, root: Path, codecs: dict[str, CodecSpec]) -> None:
+    def __init__(self, root: Path, codecs: dict[str, CodecSpec], workshop: Path | None = None) -> None:
         self._root = root
         self._codecs = codecs
+        self._workshop = workshop
+        self._adopted: list[ShardRecord] = []
         self._flusher = Flusher()
         self._writers: list[Zarr3MagWriter] = []
 
@@ -48,7 +53,9 @@ class Zarr3Store:
         """Return the writer of one mag of one layer."""
         path = self.mag_path(layer, grid.mag).as_posix()
         codec = self._codecs[layer.name]
-        writer = Zarr3MagWriter(self._root, path, layer, grid, codec, self._flusher)
+        writer = Zarr3MagWriter(
+            self._root, path, layer, grid, codec, self._flusher, self._workshop
+        )
         self._writers.append(writer)
         return writer
 
@@ -65,12 +72,17 @@ class Zarr3Store:
     @property
     def bytes_written(self) -> int:
         """Bytes appended so far."""
-        return sum(writer.bytes_written for writer in self._writers)
+        adopted = sum(record.bytes for record in self._adopted)
+        return adopted + sum(writer.bytes_written for writer in self._writers)
+
+    def adopt(self, records: Iterable[ShardRecord]) -> None:
+        """Take shards into the manifest that another process wrote below the same root."""
+        self._adopted.extend(records)
 
     def manifest(self) -> tuple[ShardRecord, ...]:
         """Return every shard written, sorted by path."""
         records = [record for writer in self._writers for record in writer.records]
-        return tuple(sorted(records, key=lambda record: record.path))
+        return tuple(sorted([*records, *self._adopted], key=lambda record: record.path))
 
     def close(self) -> None:
         """End the background threads after the last flush."""
@@ -98,6 +110,7 @@ class Zarr3MagWriter:
         grid: MagGrid,
         codec: CodecSpec,
         flusher: Flusher,
+        workshop: Path | None = None,
     ) -> None:
         self.records: list[ShardRecord] = []
         self.bytes_written = 0
@@ -108,6 +121,7 @@ class Zarr3MagWriter:
         self._encode = chunk_encoder(codec)
         self._is_raw = codec.name == "none"
         self._flusher = flusher
+        self._workshop = workshop
         self._open: dict[tuple[int, int, int, int], ShardFile] = {}
         self._lock = threading.Lock()
         self._scratch = threading.local()
@@ -187,5 +201,5 @@ class Zarr3MagWriter:
                     * (grid.shard.y // grid.chunk.y)
                     * self._slabs_per_shard
                 )
-                self._open[key] = ShardFile(self._root, path, chunks)
+                self._open[key] = ShardFile(self._root, path, chunks, self._workshop)
             return self._open[key]
