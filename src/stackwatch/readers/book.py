@@ -7,7 +7,7 @@ bytes and so pulls them into the page cache.
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from typing import BinaryIO
@@ -143,6 +143,7 @@ class SourceBook:
         self._view = FolderView(files, entries, self._take_whole)
         self._lock = threading.Lock()
         self._digests: dict[str, FileDigest] = {}
+        self._adopted: dict[str, str] = {}
         self._idle: OrderedDict[int, OpenedFile] = OrderedDict()
         self._parsed: OrderedDict[tuple[str, int], SliceReader] = OrderedDict()
         self._local = threading.local()
@@ -228,16 +229,47 @@ class SourceBook:
         VanishedError
         """
         for rel, digest in sorted(self._digests.items()):
-            if not digest.is_done:
+            if not (digest.is_done or rel in self._adopted):
                 with self.borrowed(rel, keep=False) as opened, digest.lock:
                     self.count_bytes(digest.run_to(opened.bytes, digest.size, self.block))
             self.files.check(self._entries[rel])
         self._is_finished = True
 
+    def known_digests(self) -> dict[str, str]:
+        """Return the digests that are complete by now, by relative path."""
+        with self._lock:
+            done = [(rel, digest) for rel, digest in self._digests.items() if digest.is_done]
+        return {rel: digest.hexdigest() for rel, digest in done}
+
+    def adopt_digests(self, files: Iterable[str], digests: Mapping[str, str]) -> None:
+        """Count files as read that other processes have read.
+
+        Parameters
+        ----------
+        files : iterable of str
+            All of them; `finish` reads through those of which no digest is known.
+        digests : mapping of str to str
+            Of those that one process has read from end to end.
+        """
+        with self._lock:
+            for rel in files:
+                self._expect(rel)
+            for rel, digest in digests.items():
+                self._adopted[rel] = digest
+                self._expect(rel).position = self._entries[rel].size  # it is not read again
+
+    def _expect(self, rel: str) -> FileDigest:
+        """Return the running digest of a file, begun if there is none. Under the lock."""
+        if is_anchor(rel):  # all files are parts of this image
+            for path, other in self._entries.items():
+                self._digests.setdefault(path, FileDigest(other.size))
+        return self._digests.setdefault(rel, FileDigest(self._entries[rel].size))
+
     def file_digests(self) -> dict[str, str]:
         """Return the xxh3_128 hex digest of every file read, by relative path; after `finish`."""
         assert self._is_finished, "digests are complete only after finish()"
-        return {rel: digest.hexdigest() for rel, digest in sorted(self._digests.items())}
+        own = {rel: digest.hexdigest() for rel, digest in self._digests.items()}
+        return dict(sorted((own | self._adopted).items()))
 
     def close(self) -> None:
         """Close all idle readers."""
@@ -254,13 +286,11 @@ class SourceBook:
         try:
             self.files.check(entry, file)
             with self._lock:
-                digest = self._digests.setdefault(rel, FileDigest(entry.size))
+                digest = self._expect(rel)
                 parsed = self._parsed.get((rel, scene))
                 opener = self._opener
-                if is_anchor(rel):  # all files are parts of this image
+                if is_anchor(rel):
                     opener = partial(open_image, view=self._view)
-                    for path, other in self._entries.items():
-                        self._digests.setdefault(path, FileDigest(other.size))
             return OpenedFile(entry, file, digest, scene, parsed, opener)
         except BaseException:
             with suppress(OSError):
