@@ -41,6 +41,7 @@
     │   ├── DeliveryUnavailableError             retry, backing off
     │   ├── DeliveryUnauthorizedError            wait: all uploads pause until a token is taken
     │   └── DeliveryRefusedError                 park
+    ├── ClusterError                             retry, backing off
     ├── CancelledError                           retry: stopped on request
     ├── WorkerKilledError                        retry smaller, then park
     ├── StalledError                             retry, then park: no progress for long
@@ -417,6 +418,13 @@ class DeliveryRefusedError(DeliveryError):
 
     code = "delivery_refused"
     exit_code = ExitCode.PARKED
+
+
+class ClusterError(StackwatchError):
+    """The workers that were to convert cannot be reached, or were lost again and again."""
+
+    code = "cluster"
+    disposition = Disposition.RETRY
 
 
 class CancelledError(StackwatchError):
