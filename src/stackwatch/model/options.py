@@ -155,6 +155,44 @@ class MagOptions:
     downsample: bool = True
 
 
+ExecutorName = Literal["local", "processes", "dask"]
+"""Who does the work of a conversion: threads of its own process, several processes, a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Where the workers of a cluster are, and what each of them has.
+
+    Attributes
+    ----------
+    scheduler : str
+        Address of a Dask scheduler that is there already; empty: one is started.
+    kind : "" | "slurm"
+        Who starts workers.
+    workers : int
+        How many workers are started, or used at the same time.
+    threads : int
+        Of each worker.
+    memory_gib : float
+        Of each worker.
+    partition : str
+        Slurm's partition; empty: its default.
+    wall_time : str
+        Longest life of a worker as Slurm writes it, `04:00:00`; others do its ranges again.
+    lost_after_s : float
+        How long a scheduler may be away before the conversion gives up.
+    """
+
+    scheduler: str = ""
+    kind: Literal["", "slurm"] = ""
+    workers: int = 2
+    threads: int = 1
+    memory_gib: float = 4.0
+    partition: str = ""
+    wall_time: str = "04:00:00"
+    lost_after_s: float = 600.0
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceOptions:
     """What a conversion may use: None takes the machine's default.
@@ -165,11 +203,19 @@ class ResourceOptions:
     memory_gib : float or None
     reserve_gib : float
         What stays free on the target's disk; of a small disk a twentieth.
+    executor : ExecutorName
+    processes : int or None
+        With `processes`: how many; None takes one for each two processors.
+    cluster : ClusterOptions
+        With `dask`.
     """
 
     threads: int | None = None
     memory_gib: float | None = None
     reserve_gib: float = 0.0
+    executor: ExecutorName = "local"
+    processes: int | None = None
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ class Progress:
         The layer being written.
     steps : int
         Files and folders flushed; it grows where no slice moves.
+    ranges_done, ranges_total : int
+        Parts that other processes carry out; 0 of 0 where there are none.
     """
 
     phase: str
@@ -124,3 +126,5 @@ class Progress:
     bytes_written: int = 0
     layer: str = ""
     steps: int = 0
+    ranges_done: int = 0
+    ranges_total: int = 0
