@@ -16,6 +16,7 @@ from stackwatch.model.plan import DatasetPlan, StackPlan
 from stackwatch.model.result import DatasetResult, LayerResult
 from stackwatch.pipeline.estimate import estimate_bytes, estimate_files
 from stackwatch.pipeline.manifest import check_manifest, manifest_document, sum_metadata
+from stackwatch.pipeline.ranged import RangedStacks
 from stackwatch.pipeline.sampling import StagedStack, compare_with_source
 from stackwatch.pipeline.stored import open_stored
 from stackwatch.pipeline.storing import Store, make_store, write_layer_groups
@@ -78,6 +79,8 @@ class DatasetBuild:
         The conversion's staging directory.
     options : ConvertOptions
     open_source : OpenSource
+    ranged : RangedStacks or None
+        Has ranges of slices converted elsewhere.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class DatasetBuild:
         staging: Path,
         options: ConvertOptions,
         open_source: OpenSource,
+        ranged: RangedStacks | None = None,
     ) -> None:
         self.frame = frame
         self.run_id = uuid4().hex
@@ -98,7 +102,13 @@ class DatasetBuild:
         self._staging = staging
         self._options = options
         self._open_source = open_source
-        self.jobs = plan_jobs(frame.plan, options, lambda stack: open_source(stack, 0).decode_bytes)
+        self._ranged = ranged
+        self.jobs = plan_jobs(
+            frame.plan,
+            options,
+            lambda stack: open_source(stack, 0).decode_bytes,
+            ranged.cut if ranged is not None else None,
+        )
         self._store: Store | None = None
         self._written: list[list[WrittenMags]] = []
         self._layers: tuple[WrittenLayer, ...] = ()
@@ -152,8 +162,13 @@ class DatasetBuild:
             self._staging / "waiting",
             self.frame.plan.layers,
         )
+
+        def carry_out(job: StackJob, written: list[WrittenMags]) -> None:
+            assert self._ranged is not None
+            self._ranged.carry_out(job, written, self.root, store, control)
+
         streamer = Streamer(
-            store, self.root, self._staging, self._options, control, self._open_source
+            store, self.root, self._staging, self._options, control, self._open_source, carry_out
         )
         try:
             with write_errors(self._staging):

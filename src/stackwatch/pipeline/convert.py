@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from stackwatch.model.plan import StackPlan
 from stackwatch.model.result import ConvertResult, Progress
 from stackwatch.pipeline.building import DatasetBuild, DatasetFrame
 from stackwatch.pipeline.changes import ensure_unchanged
+from stackwatch.pipeline.executors import range_executor
 from stackwatch.pipeline.journal import Journal, PublishFact
 from stackwatch.pipeline.manifest import combine_digests, ensure_kept, ensure_replaceable
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
+from stackwatch.pipeline.ranged import RangedStacks
 from stackwatch.pipeline.remarks import clipping_of
 from stackwatch.pipeline.request import ConvertRequest, EarlierDataset, place_datasets
 from stackwatch.readers.book import SourceBook
@@ -99,6 +102,8 @@ class _Conversion:
         self._layer = ""
         self._room: RoomWatch | None = None
         self._book: SourceBook | None = None
+        self._ranged: RangedStacks | None = None
+        self._ranges = (0, 0)
         self._builds: tuple[DatasetBuild, ...] = ()
         self._kept: dict[Path, str] = {}
 
@@ -107,10 +112,12 @@ class _Conversion:
         self._options = acquisition.options
         frames = self._plan_frames(acquisition)
         book = self._book = SourceBook(acquisition.files, acquisition.entries, acquisition.opener)
-        try:
+        with closing(book), range_executor(self._options) as executor:
+            if executor is not None:
+                self._ranged = RangedStacks(
+                    executor, self._request, acquisition, self._staging, book, self._count_ranges
+                )
             return self._convert(acquisition, frames, book)
-        finally:
-            book.close()
 
     def _plan_frames(self, acquisition: OpenAcquisition) -> list[DatasetFrame]:
         """Plan every dataset but those that an earlier attempt has published.
@@ -143,7 +150,8 @@ class _Conversion:
             ensure_unchanged(acquisition.place, acquisition.look)
             return self._result(next(iter(self._kept.values()), ""), 0)
         self._builds = tuple(
-            DatasetBuild(frame, self._staging, self._options, open_source) for frame in frames
+            DatasetBuild(frame, self._staging, self._options, open_source, self._ranged)
+            for frame in frames
         )
         self._total = sum(build.slice_reads for build in self._builds)
         self._room = RoomWatch(
@@ -282,6 +290,10 @@ class _Conversion:
             self._steps += 1
         self._report("publishing")
 
+    def _count_ranges(self, done: int, total: int) -> None:
+        self._ranges = (done, total)
+        self._report("converting")
+
     def _report(self, phase: str) -> None:
         self._journal.progress(
             Progress(
@@ -292,6 +304,7 @@ class _Conversion:
                 self._bytes_written,
                 self._layer,
                 self._steps,
+                *self._ranges,
             )
         )
 

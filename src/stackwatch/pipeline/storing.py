@@ -57,7 +57,11 @@ def adapt_grids(plan: StreamPlan, options: StoreOptions) -> StreamPlan:
 
 
 def make_store(
-    options: StoreOptions, root: Path, scratch: Path, layers: Iterable[LayerPlan]
+    options: StoreOptions,
+    root: Path,
+    scratch: Path,
+    layers: Iterable[LayerPlan],
+    workshop: Path | None = None,
 ) -> Store:
     """Return the store that writes these layers below `root`.
 
@@ -69,6 +73,8 @@ def make_store(
     scratch : Path
         A directory beside it, for what waits.
     layers : iterable of LayerPlan
+    workshop : Path or None
+        A folder of this process where shards grow, if other processes write below `root` too.
     """
     if options.format == "wkw":
         codecs = {layer.name: choose_wkw_codec(layer.category, options.codec) for layer in layers}
@@ -79,6 +85,7 @@ def make_store(
             layer.name: choose_codec(layer.voxel_type, layer.category, options.codec)
             for layer in layers
         },
+        workshop,
     )
 
 

@@ -13,10 +13,11 @@ from stackwatch.engine.downsample import Method
 from stackwatch.engine.ladder import plan_mags
 from stackwatch.engine.machine import default_memory_gib, usable_cpus
 from stackwatch.engine.planner import GIB, StreamPlan, StreamRequest, plan_stream
+from stackwatch.engine.ranges import SliceRange, split_plan
 from stackwatch.engine.spool import SpooledSource
 from stackwatch.engine.statistics import LayerStatistics
 from stackwatch.engine.stream import LayerStream, Pools, StreamControl, run_stream
-from stackwatch.model.geometry import Mag, VoxelSize
+from stackwatch.model.geometry import Mag
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, LayerPlan, StackPlan
 from stackwatch.model.voxels import Category
@@ -45,12 +46,15 @@ class StackJob:
     later : tuple of StreamPlan
         The passes that make its `later_mags`, each from the last mag of the one before. Planned
         with it: a budget that is too small for them is known before anything is written.
+    ranges : tuple of SliceRange
+        The parts of the first pass that are carried out by other processes; empty: by this one.
     """
 
     stack: StackPlan
     mags: tuple[Mag, ...]
     plan: StreamPlan
     later: tuple[StreamPlan, ...] = ()
+    ranges: tuple[SliceRange, ...] = ()
 
     @property
     def slice_reads(self) -> int:
@@ -66,6 +70,22 @@ class StackJob:
         return raw if self.plan.spool else 0
 
 
+@dataclass(frozen=True, slots=True)
+class RangeCut:
+    """How stacks are cut into ranges.
+
+    Attributes
+    ----------
+    options : ConvertOptions
+        With what one range may use.
+    wanted : callable
+        Into how many ranges a stack is cut, about; 1: it is not.
+    """
+
+    options: ConvertOptions
+    wanted: Callable[[StackPlan], int]
+
+
 @dataclass(slots=True)
 class WrittenMags:
     """What one layer has on the disk, mag by mag, and what its voxels look like."""
@@ -76,7 +96,10 @@ class WrittenMags:
 
 
 def plan_jobs(
-    dataset: DatasetPlan, options: ConvertOptions, decode_bytes: Callable[[StackPlan], int]
+    dataset: DatasetPlan,
+    options: ConvertOptions,
+    decode_bytes: Callable[[StackPlan], int],
+    cut: RangeCut | None = None,
 ) -> tuple[StackJob, ...]:
     """Plan mags, memory and threads for every stack.
 
@@ -86,31 +109,50 @@ def plan_jobs(
     options : ConvertOptions
     decode_bytes : callable
         Memory that decoding one slice of a stack needs.
+    cut : RangeCut or None
+        How stacks are cut into ranges; None: they are not.
 
     Raises
     ------
     BudgetTooSmallError, PlanError
         The caller parks the job.
     """
-    return tuple(
-        _plan_job(stack, dataset.voxel_size_nm, options, decode_bytes(stack))
-        for stack in dataset.stacks
-    )
+    jobs = []
+    for stack in dataset.stacks:
+        ensure_storable(stack, options.store)
+        layer = stack.layers[0]
+        mags = plan_mags(
+            layer.size,
+            dataset.voxel_size_nm,
+            max_mag=options.mags.max_mag,
+            downsample=options.mags.downsample,
+        )
+        plan, ranges = _plan_pass(stack, mags, options, decode_bytes(stack), cut)
+        later = plan_later_passes(plan, layer, options)
+        jobs.append(StackJob(stack, mags, plan, later, ranges))
+    return tuple(jobs)
 
 
-def _plan_job(
-    stack: StackPlan, voxel_size: VoxelSize, options: ConvertOptions, decode_bytes: int
-) -> StackJob:
-    layer = stack.layers[0]
-    mags = plan_mags(
-        layer.size,
-        voxel_size,
-        max_mag=options.mags.max_mag,
-        downsample=options.mags.downsample,
-    )
-    resources = options.resources
-    store = options.store
-    ensure_storable(stack, store)
+def _plan_pass(
+    stack: StackPlan,
+    mags: tuple[Mag, ...],
+    options: ConvertOptions,
+    decode_bytes: int,
+    cut: RangeCut | None,
+) -> tuple[StreamPlan, tuple[SliceRange, ...]]:
+    """Plan the pass over the source: by this process, or range by range where that is possible."""
+    if cut is not None and cut.wanted(stack) > 1:
+        plan = _plan_stack(stack, mags, cut.options, decode_bytes)
+        split, ranges = split_plan(plan, len(stack.planes_tz), cut.wanted(stack))
+        if len(ranges) > 1 and not plan.spool:
+            return split, ranges
+    return _plan_stack(stack, mags, options, decode_bytes), ()
+
+
+def _plan_stack(
+    stack: StackPlan, mags: tuple[Mag, ...], options: ConvertOptions, decode_bytes: int
+) -> StreamPlan:
+    layer, store = stack.layers[0], options.store
     plan = plan_stream(
         StreamRequest(
             size=layer.size,
@@ -120,13 +162,12 @@ def _plan_job(
             max_shard=store.shard_vx,
             decode_bytes=decode_bytes,
             can_read_rows=stack.can_read_rows and stack.treatment.orientation == 1,
-            threads=resources.threads or usable_cpus(),
+            threads=options.resources.threads or usable_cpus(),
             budget_bytes=budget_bytes(options),
             slab_depth=slab_depth(store),
         )
     )
-    plan = adapt_grids(plan, store)
-    return StackJob(stack, mags, plan, plan_later_passes(plan, layer, options))
+    return adapt_grids(plan, store)
 
 
 def plan_later_passes(
@@ -190,6 +231,8 @@ class Streamer:
     options : ConvertOptions
     control : StreamControl
     open_source : OpenSource
+    carry_out : callable or None
+        Has the ranges of a stack carried out by other processes, and gathers what they have seen.
     """
 
     store: VolumeStore
@@ -198,10 +241,34 @@ class Streamer:
     options: ConvertOptions
     control: StreamControl
     open_source: OpenSource
+    carry_out: Callable[[StackJob, list[WrittenMags]], None] | None = None
 
     def run(self, job: StackJob) -> list[WrittenMags]:
         """Stream one stack into all mags of its layers; return what was written."""
-        written = [WrittenMags(layer, _statistics_for(layer)) for layer in job.stack.layers]
+        written = _begin(job)
+        if job.ranges:
+            assert self.carry_out is not None
+            self.carry_out(job, written)
+        else:
+            self._run_whole(job, written)
+        for mags in written:
+            self._record(mags, job.plan.grids)
+            self._make_later_mags(mags, job.later)
+        return written
+
+    def run_range(self, job: StackJob, span: SliceRange) -> list[WrittenMags]:
+        """Stream one range of a stack into the mags of its pass; return what was written.
+
+        `open_source` gives the slices of the range alone.
+        """
+        written = _begin(job)
+        streams = [self._layer_stream(mags, job.plan.grids) for mags in written]
+        with Pools(job.plan.read_threads, job.plan.encode_threads) as pools:
+            source = self.open_source(job.stack, span.t)
+            run_stream(source, streams, job.plan, pools, self.control, span.t, span.first)
+        return written
+
+    def _run_whole(self, job: StackJob, written: Sequence[WrittenMags]) -> None:
         streams = [self._layer_stream(mags, job.plan.grids) for mags in written]
         with Pools(job.plan.read_threads, job.plan.encode_threads) as pools:
             for t in range(len(job.stack.planes_tz)):
@@ -211,10 +278,6 @@ class Streamer:
                         run_stream(spooled, streams, job.plan, pools, self.control, t)
                 else:
                     run_stream(source, streams, job.plan, pools, self.control, t)
-        for mags in written:
-            self._record(mags, job.plan.grids)
-            self._make_later_mags(mags, job.later)
-        return written
 
     def _record(self, mags: WrittenMags, grids: Sequence[MagGrid]) -> None:
         for grid in grids:
@@ -263,6 +326,10 @@ class Streamer:
                 for t in range(mags.layer.size_t):
                     run_stream(stored.timepoint(t), [stream], plan, pools, quiet, t)
             self._record(mags, plan.grids[1:])
+
+
+def _begin(job: StackJob) -> list[WrittenMags]:
+    return [WrittenMags(layer, _statistics_for(layer)) for layer in job.stack.layers]
 
 
 def _statistics_for(layer: LayerPlan) -> LayerStatistics:

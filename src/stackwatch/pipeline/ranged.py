@@ -1,0 +1,164 @@
+"""Have the ranges of a stack carried out by other processes, and gather what they have seen."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stackwatch.engine.executor import RangeExecutor
+from stackwatch.engine.stream import StreamControl
+from stackwatch.logs import Event, logger
+from stackwatch.model.plan import BLACK, StackPlan
+from stackwatch.pipeline.executors import share_of
+from stackwatch.pipeline.opening import OpenAcquisition
+from stackwatch.pipeline.ranges import (
+    RangeOrder,
+    add_statistics,
+    progress_path,
+    shards_of,
+)
+from stackwatch.pipeline.request import ConvertRequest
+from stackwatch.pipeline.storing import Store
+from stackwatch.pipeline.streams import RangeCut, StackJob, WrittenMags
+from stackwatch.readers.book import SourceBook
+from stackwatch.stores.zarr3 import Zarr3Store
+
+RANGES_FOLDER = "ranges"
+RANGES_PER_SLOT = 4
+"""A range that takes longer than others then holds up the end by a quarter of its slot's work."""
+
+
+class RangedStacks:
+    """Carries out stacks range by range.
+
+    Parameters
+    ----------
+    executor : RangeExecutor
+        Stays the caller's to close.
+    request : ConvertRequest
+    acquisition : OpenAcquisition
+    scratch : Path
+        The conversion's staging directory, which all workers see under the same path.
+    book : SourceBook
+        Takes the digests of what was read elsewhere.
+    tell : callable
+        Told how many ranges are done, and how many there are.
+
+    Attributes
+    ----------
+    cut : RangeCut
+        How stacks are cut.
+    """
+
+    def __init__(
+        self,
+        executor: RangeExecutor,
+        request: ConvertRequest,
+        acquisition: OpenAcquisition,
+        scratch: Path,
+        book: SourceBook,
+        tell: Callable[[int, int], None],
+    ) -> None:
+        self._executor = executor
+        self._request = request
+        self._is_archive = acquisition.place.is_archive
+        self._folder = scratch / RANGES_FOLDER
+        self._book = book
+        self._tell = tell
+        self._orders = 0
+        self.cut = RangeCut(share_of(acquisition.options), self._wanted)
+
+    def _wanted(self, stack: StackPlan) -> int:
+        """Return into how many ranges a stack is cut, about: one where it must be read in order."""
+        is_in_order = self._is_archive or any(name.endswith(".gz") for name in stack.files[:1])
+        is_wkw = self.cut.options.store.format == "wkw"
+        return 1 if is_in_order or is_wkw else self._executor.slots * RANGES_PER_SLOT
+
+    def carry_out(
+        self,
+        job: StackJob,
+        written: list[WrittenMags],
+        root: Path,
+        store: Store,
+        control: StreamControl,
+    ) -> None:
+        """Return when every range of a stack lies on the disk.
+
+        Raises
+        ------
+        StackwatchError
+            As `RangeExecutor.carry_out` raises them.
+        """
+        assert isinstance(store, Zarr3Store), "the cubes of WKW are not cut into ranges"
+        self._orders += 1
+        order = RangeOrder(
+            self._request.source, self._request.members, self._request.options, root, job
+        ).write(self._folder / str(self._orders))
+        stack, total = job.stack, len(job.ranges)
+        slices = _SliceCount(order, job, control.on_slice)
+        done: set[int] = set()
+
+        def take(number: int, receipt: dict[str, Any]) -> None:
+            done.add(number)
+            store.adopt(shards_of(receipt))
+            add_statistics(written, receipt)
+            span = job.ranges[number]
+            refs = stack.planes_tz[span.t][span.first : span.end]
+            files = {stack.files[ref.file] for ref in refs if ref.file != BLACK}
+            self._book.adopt_digests(files, receipt["digests"])
+            self._book.count_bytes(receipt["bytes_read"])
+            self._book.count_clipped(stack, receipt["clipped"])
+            slices.finish(number)
+            self._tell(len(done), total)
+            logger().info(
+                Event.RANGE_DONE,
+                layer=stack.layers[0].name,
+                slices=span.end - span.first,
+                range=f"{len(done)} of {total}",
+                seconds=receipt["seconds"],
+                host=receipt["host"],
+            )
+
+        self._tell(0, total)
+        try:
+            self._executor.carry_out(order, range(total), take, control, slices.look)
+        finally:
+            order.unlink(missing_ok=True)  # whoever still works on it stops
+        assert len(done) == total, f"{total - len(done)} ranges were not carried out"
+
+
+class _SliceCount:
+    """Counts the slices that ranges say they have read; what is done again counts once."""
+
+    def __init__(self, order: Path, job: StackJob, on_slice: Callable[[], None]) -> None:
+        self._order = order
+        self._spans = job.ranges
+        self._passes = len(job.plan.swaths)
+        self._on_slice = on_slice
+        self._seen = [0] * len(job.ranges)
+        self._looked_s = 0.0
+
+    def look(self) -> None:
+        """Read what the ranges under way say, at most once a second."""
+        if time.monotonic() - self._looked_s < 1:
+            return
+        self._looked_s = time.monotonic()
+        for number, seen in enumerate(self._seen):
+            if seen < self._whole(number):
+                with suppress(OSError, ValueError):
+                    self._raise(number, int(progress_path(self._order, number).read_bytes()))
+
+    def finish(self, number: int) -> None:
+        """Count a whole range."""
+        self._raise(number, self._whole(number))
+
+    def _whole(self, number: int) -> int:
+        span = self._spans[number]
+        return (span.end - span.first) * self._passes
+
+    def _raise(self, number: int, count: int) -> None:
+        count = min(count, self._whole(number))
+        for _ in range(count - self._seen[number]):
+            self._on_slice()
+        self._seen[number] = max(count, self._seen[number])
