@@ -5,7 +5,6 @@
 
 import atexit
 import contextlib
-import json
 import logging
 import math
 import os
@@ -16,6 +15,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
+from stackwatch.journal import (
+    JournalOutlet,
+    dump_event,
+    is_read_by_journal,
+    make_entry,
+    make_line,
+)
 from stackwatch.model.acquisition import show_path
 from stackwatch.outlet import Outlet
 
@@ -70,6 +76,7 @@ class Event(StrEnum):
     LIBRARY_WARNED = "library.warned"
     LOG_LOST = "log.lost"
     MISTAKE_CAUGHT = "mistake.caught"
+    PREVIEW_FAILED = "preview.failed"
     PART_RECOVERED = "part.recovered"
     PART_STOPPED = "part.stopped"
     RANGE_DONE = "range.done"
@@ -129,7 +136,8 @@ def configure_logs(
     stream : text stream
         stdout for `stackwatch run`, stderr for every other command.
     log_format : "auto" | "json" | "console"
-        `auto` is `console` on a terminal and `json` elsewhere.
+        `auto` is `console` on a terminal and `json` elsewhere. Where systemd's journal reads the
+        stream, entries with fields go to it, `json` or a line for people as their text.
     level : str
         The lowest level shown.
     file : Path or None
@@ -141,8 +149,8 @@ def configure_logs(
     """
     import structlog
 
-    lines = _open_lines(stream) if never_blocks else _LineLogger(stream)
-    is_console = log_format == "console" or (log_format == "auto" and _is_terminal(stream))
+    is_journal = is_read_by_journal(stream)
+    lines = _open_lines(stream, is_journal=is_journal) if never_blocks else _LineLogger(stream)
     number = logging.getLevelNamesMapping()[level.upper()]
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     processors: list[Any] = [  # structlog's own alias for a processor is not exported as a type
@@ -152,8 +160,7 @@ def configure_logs(
         stamp,
         make_plain,
         *([_FileCopy(file)] if file is not None else []),
-        *([_drop_timestamp] if _journal_reads(stream) else []),
-        structlog.dev.ConsoleRenderer(colors=_wants_colour(stream)) if is_console else _render_json,
+        _choose_renderer(stream, lines, log_format, is_journal=is_journal),
     ]
     structlog.configure(
         processors=processors,
@@ -194,15 +201,36 @@ def _plain(value: Any) -> Any:
             return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + " …"
 
 
+def _choose_renderer(
+    stream: TextIO, lines: "_LineLogger", log_format: LogFormat, *, is_journal: bool
+) -> Any:
+    """Return the last processor: it makes of an event what `lines` takes."""
+    import structlog
+
+    if is_journal:
+        if not isinstance(lines, _OutletLogger) or not lines.is_journal:
+            return _render_line
+        return _render_json_entry if log_format == "json" else _render_entry
+    if log_format == "console" or (log_format == "auto" and _is_terminal(stream)):
+        return structlog.dev.ConsoleRenderer(colors=_wants_colour(stream))
+    return _render_json
+
+
 def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-    return json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return dump_event(event)
 
 
-def _drop_timestamp(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    event.pop("timestamp", None)
-    return event
+def _render_line(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    event.pop("timestamp", None)  # the journal has its own clock
+    return make_line(event)
+
+
+def _render_entry(_logger: object, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    return make_entry(event)
+
+
+def _render_json_entry(_logger: object, _method: str, event: MutableMapping[str, Any]) -> bytes:
+    return make_entry(event, is_json=True)
 
 
 def drain_logs() -> None:
@@ -217,17 +245,17 @@ def flush_logs(timeout_s: float = FLUSH_S) -> None:
         outlet.flush(timeout_s)
 
 
-_outlets: list[Outlet] = []
+_outlets: list[Outlet | JournalOutlet] = []
 """The one of this process, if it has one."""
 
 
-def _open_lines(stream: TextIO) -> "_LineLogger":
+def _open_lines(stream: TextIO, *, is_journal: bool) -> "_LineLogger":
     """Return a logger of lines that never waits, in the place of the one before."""
     while _outlets:
         flush_logs()
         _outlets.pop().close()
     try:
-        outlet = Outlet(stream, _describe_lost)
+        outlet = _open_outlet(stream, is_journal=is_journal)
     except (OSError, ValueError):  # no descriptor behind it
         return _LineLogger(stream)
     _outlets.append(outlet)
@@ -236,10 +264,16 @@ def _open_lines(stream: TextIO) -> "_LineLogger":
     return _OutletLogger(stream, outlet)
 
 
-def _describe_lost(lines: int) -> str:
+def _open_outlet(stream: TextIO, *, is_journal: bool) -> Outlet | JournalOutlet:
+    if is_journal:
+        with contextlib.suppress(OSError):  # a sandbox may hide its socket
+            return JournalOutlet(_tell_lost)
+    return Outlet(stream, lambda lines: dump_event(_tell_lost(lines)))
+
+
+def _tell_lost(lines: int) -> dict[str, Any]:
     stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    told = {"timestamp": stamp, "level": "warning", "event": str(Event.LOG_LOST), "lines": lines}
-    return json.dumps(told, separators=(",", ":"))
+    return {"timestamp": stamp, "level": "warning", "event": str(Event.LOG_LOST), "lines": lines}
 
 
 class _LineLogger:
@@ -264,11 +298,16 @@ class _LineLogger:
 class _OutletLogger(_LineLogger):
     """Writes lines to an outlet."""
 
-    def __init__(self, stream: TextIO, outlet: Outlet) -> None:
+    def __init__(self, stream: TextIO, outlet: Outlet | JournalOutlet) -> None:
         super().__init__(stream)
         self._outlet = outlet
 
-    def msg(self, message: str) -> None:
+    @property
+    def is_journal(self) -> bool:
+        """Whether it takes entries of the journal instead of lines."""
+        return isinstance(self._outlet, JournalOutlet)
+
+    def msg(self, message: Any) -> None:  # a line, or an entry as bytes
         self._outlet.write(message)
 
     debug = info = warning = error = critical = exception = log = msg
@@ -291,7 +330,7 @@ class _FileCopy:
     ) -> MutableMapping[str, Any]:
         line = _render_json(logger, method, event)
         with self._lock:
-            if self._lost and self._append(_describe_lost(self._lost)):
+            if self._lost and self._append(dump_event(_tell_lost(self._lost))):
                 self._lost = 0
             if self._lost or not self._append(line):
                 self._lost += 1  # the log on the stream is the one that counts
@@ -340,13 +379,3 @@ def _is_terminal(stream: TextIO) -> bool:
 
 def _wants_colour(stream: TextIO) -> bool:
     return _is_terminal(stream) and not os.environ.get("NO_COLOR")
-
-
-def _journal_reads(stream: TextIO) -> bool:
-    """Tell whether this very stream goes to systemd's journal, which has its own clock."""
-    wanted = os.environ.get("JOURNAL_STREAM", "")
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return wanted == f"{found.st_dev}:{found.st_ino}"

@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_written_does_no_harm(tmp_path: Path):
 
 
 def test_the_journal_keeps_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A stream that is the journal gets no timestamps; the file beside it does."""
+    """A stream that is the journal gets severity and no timestamp; the file beside it does."""
     path = tmp_path / "journal"
     with path.open("w", encoding="utf-8") as stream:
         found = os.fstat(stream.fileno())
@@ -167,7 +167,9 @@ def test_the_journal_keeps_its_own_time(tmp_path: Path, monkeypatch: pytest.Monk
         configure_logs(stream, file=tmp_path / "copy")
         logger().info(Event.JOB_QUEUED)
 
-    assert ["level", "event"] == list(json.loads(path.read_text("utf-8")))
+    written = path.read_text("utf-8")
+    assert "<6>" == written[:3]
+    assert ["level", "event"] == list(json.loads(written[3:]))
     assert "timestamp" in json.loads((tmp_path / "copy").read_text("utf-8"))
 
 
