@@ -13,6 +13,7 @@ import pytest
 import tifffile
 
 from stackwatch import convert
+from stackwatch.model.options import StoreFormat
 from stackwatch.testing.webknossos_faults import Behaviour, Fault
 from stackwatch.testing.webknossos_server import WebknossosServer
 
@@ -77,7 +78,7 @@ def check(server: WebknossosServer, dataset: Path, places: Path | None = None) -
 @pytest.mark.parametrize("store_format", ["zarr3", "wkw"])
 @pytest.mark.parametrize("newest", [16, 15, 14, 13])
 def test_peer_upload_arrives(
-    peer: Path, stack: Path, tmp_path: Path, newest: int, store_format: str
+    peer: Path, stack: Path, tmp_path: Path, newest: int, store_format: StoreFormat
 ) -> None:
     """In every version that the peer speaks, all bytes of both formats arrive."""
     dataset = tmp_path / "ours"
