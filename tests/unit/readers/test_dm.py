@@ -1,7 +1,6 @@
 """DM3 and DM4: which image, which bytes, which calibration; real files as others read them."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,50 +151,3 @@ def test_every_truncation(version, order, tmp_path):
     for end in range(5, len(data)):
         with pytest.raises(StackwatchError):
             probe_image(io.BytesIO(data[:end]), path.name)
-
-
-REAL = {
-    "apache-nion/ref_F_1_2.dm3": ((4, 3, 2), "float32", 276.0, (None, None, None)),
-    "apache-nion/ref_F_2_1.dm4": ((5, 3, 4), "float32", 1770.0, (None, None, None)),
-    "gpl-ncem/dmTest_3D_int16_64,65,66.dm3": ((66, 65, 64), "int16", 8648640.0, (0.002, 3.0, 4000)),
-    "gpl-ncem/dmTest_3D_int16_64,65,66.dm4": ((66, 65, 64), "int16", 8648640.0, (0.002, 3.0, 4000)),
-    "gpl-ncem/dmTest_float32_nonSquare_diffPixelSize.dm3":
-        ((1, 64, 128), "float32", 520192.0, (1.0, 0.2, None)),
-    "gpl-rsciio/2D_test-7.dm3": ((1, 2, 2), "int32", 10.0, (None, None, None)),
-    "gpl-rsciio/3D_test-1.dm4": ((2, 2, 2), "int16", 36.0, (None, None, None)),
-    "gpl-rsciio/test_STEM_image.dm3":
-        ((1, 68, 68), "uint32", 150998555.0, (0.248538, 0.248538, None)),
-    "gpl-rsciio/test_stackbuilder_imagestack.dm3":
-        ((3, 2, 16), "uint32", 58576739.0, (59.9829, 59.9829, None)),
-}  # fmt: skip
-"""Extent, type, sum of all values and voxel size, as rosettasciio 0.15.0 reads them."""
-
-
-@pytest.mark.samples
-@pytest.mark.parametrize("name", REAL)
-def test_real_files(name, samples, open_path):
-    """Real files hold what another reader finds in them."""
-    reader = open_path(samples / "dm" / name)
-    info = reader.info
-    planes = [reader.read_plane(0, 0, z, (0, info.size_y)) for z in range(info.size_z)]
-    shape, dtype, total, voxel_size = REAL[name]
-
-    assert (shape, dtype) == (np.shape(planes), info.pixels.dtype_name)
-    assert total == np.sum(planes, dtype=np.float64)
-    assert voxel_size == tuple(info.voxel_size_nm)
-
-
-@pytest.mark.samples
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [
-        ("gpl-rsciio/test_fft_packed_complex8.dm4", "packed complex"),
-        ("apache-nion/ref_F_0_1.dm3", "spectrum"),
-        ("apache-nion/ref_F_0_1.dm4", "spectrum"),
-    ],
-)
-def test_real_refusals(name, what, samples):
-    """Real transforms and spectra are refused by name."""
-    path = Path(samples / "dm" / name)
-    with path.open("rb") as file, pytest.raises(UnsupportedFormatError, match=what):
-        probe_image(file, path.name)

@@ -178,25 +178,6 @@ def test_converted(is_zipped, tmp_path):
 
 
 @pytest.mark.samples
-@pytest.mark.parametrize("scene", range(3))
-def test_sample(scene, samples, open_path):
-    """The real file has liffile's voxels and steps."""
-    reader = open_path(samples / SAMPLE, scene)
-    found = read_tczyx(reader)
-
-    with liffile.LifFile(samples / SAMPLE) as judge:
-        image = judge.images[scene]
-        letters = "".join(image.dims).lower()
-        np.testing.assert_array_equal(as_tczyx(image.asarray(), letters), found)
-        for axis, edge in zip("XYZ", reader.info.voxel_size_nm, strict=True):
-            coords = image.coords.get(axis)
-            expected = None if coords is None else abs(coords[1] - coords[0]) * 1e9
-            assert edge == (None if expected is None else pytest.approx(expected))
-    assert ("xzt", "xzy", "xz") == reader.info.scenes
-    assert ["Green", "Red"] == [channel.name for channel in reader.info.channels]
-
-
-@pytest.mark.samples
 def test_sample_without_rows(samples, tmp_path):
     """A section along z says nothing of y: its voxel size is asked for, not invented."""
     with pytest.raises(MissingMetadataError):

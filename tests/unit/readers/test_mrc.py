@@ -114,23 +114,6 @@ def test_surplus_and_angles_are_told(tmp_path, open_path):
     assert "94.5" in notes
 
 
-@pytest.mark.samples
-@pytest.mark.parametrize("name", ["EMD-3001.map", "EMD-3197.map"])
-def test_real_maps(name, samples, open_path):
-    """Voxels and voxel size of real maps are those mrcfile reads, in the order x, y, z."""
-    path = samples / "mrc/bsd-mrcfile" / name
-    reader = open_path(path)
-    with mrcfile.open(path, permissive=True) as judge:
-        header = judge.header
-        stored = [int(header.maps), int(header.mapr), int(header.mapc)]
-        expected = judge.data.transpose([stored.index(axis) for axis in (3, 2, 1)])
-        edges_nm = [float(judge.voxel_size[axis]) / 10 for axis in "xyz"]
-    planes = [reader.read_plane(0, 0, z, (0, reader.info.size_y)) for z in range(len(expected))]
-
-    np.testing.assert_array_equal(expected, np.stack(planes))
-    assert pytest.approx(edges_nm, rel=1e-6) == list(reader.info.voxel_size_nm)
-
-
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "float32"])
 def test_as_mrcfile_writes_it(dtype, tmp_path, open_path):
     """Files that mrcfile writes read as what was written."""

@@ -229,11 +229,3 @@ def test_low_bit_grey_is_noted(tmp_path, open_path):
 
     assert "4 bits" in reader.info.notes[0]
     assert [17 * x for x in range(10)] == reader.read_plane(0, 0, 0, (0, 6))[0].tolist()
-
-
-@pytest.mark.samples
-def test_sample_jpeg(samples, open_path):
-    """A real JPEG opens as RGB with Pillow's extent."""
-    info = open_path(samples / "jpeg/ccby-neubias/xy_rgb.jpg").info
-
-    assert ("rgb", 590, 369) == (info.pixels.kind, info.size_x, info.size_y)

@@ -1,7 +1,6 @@
 """TIFF files: every way of storing pixels, and which page is which slice."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -550,32 +549,6 @@ def test_2000_pages_are_walked_once(tmp_path, open_path):
     reader = open_path(path)
 
     np.testing.assert_array_equal(zyx, all_planes(reader)[0, 0])
-
-
-@pytest.mark.samples
-@pytest.mark.parametrize(
-    ("rel", "shape_tczyx"),
-    [
-        ("tiff/bsd-skimage/chessboard_GRAY_U16B.tif", (1, 1, 1, 200, 200)),
-        ("tiff/bsd-skimage/multipage.tif", (1, 1, 2, 15, 10)),
-        ("tiff/ccby-neubias-imagej/xyz_8bit__mitotic_plate_calibrated.tif", (1, 1, 6, 263, 263)),
-        ("tiff/ccby-neubias-imagej/xyzc_16bit__spots.tif", (1, 2, 17, 88, 89)),
-        ("ometiff/bsd-aicsimageio/s_1_t_1_c_1_z_1.ome.tiff", (1, 1, 1, 325, 475)),
-        ("ometiff/ccby-ome-via-wklibs/4D-series.ome.tif", (7, 1, 5, 167, 439)),
-        ("ometiff/ccby-ome-via-wklibs/single-channel.ome.tiff", (1, 1, 1, 167, 439)),
-    ],
-)
-def test_samples(samples: Path, open_path, rel, shape_tczyx):
-    """Real files have the known shape, and the pixels tifffile sees."""
-    reader = open_path(samples / rel)
-
-    found = all_planes(reader)
-
-    assert shape_tczyx == found.shape
-    expected = tifffile.imread(samples / rel)
-    if shape_tczyx[1] > 1:
-        expected = np.swapaxes(expected, 0, 1)
-    np.testing.assert_array_equal(expected.reshape(shape_tczyx), found)
 
 
 def test_json_that_is_no_shape(tmp_path, open_path, ramp):
