@@ -35,7 +35,8 @@ def convert(
     **flags
         The options of `stackwatch convert`, by the same names, all optional: `voxel_size_nm`,
         `name`, `layer_name`, `category`, `format`, `interpolation`, `max_mag`, `codec`,
-        `downsample`, `chunk`, `shard`, `threads`, `memory_gib`, `verify`, `layout`,
+        `downsample`, `chunk`, `shard`, `threads`, `memory_gib`, `executor`, `processes`,
+        `scheduler`, `verify`, `layout`,
         `scene`, `missing_slices`, `alpha`, `cast`, `rescale`, `raw_shape`, `raw_axes`,
         `raw_dtype`, `raw_byte_order`, `raw_offset`, `bioformats_jar`, `ignore`. See
         `stackwatch.ConvertFlags`.

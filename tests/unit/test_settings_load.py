@@ -134,7 +134,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path):
     ("text", "phrase"),
     [
         ("[daemon]\nquiet_gap_s = 1", "belongs under [[folder]]"),
-        ("wrkers = 2", "did you mean workers under [daemon]?"),
+        ("wrkers = 2", "did you mean workers under [daemon] or [cluster]?"),
         ("[deamon]\nworkers = 2", "deamon is not a setting; did you mean daemon?"),
         ("[folder]\nname = 'x'", "[[folder]], with two brackets"),
         ("daemon = 3", "daemon must be a table of settings (is 3)"),

@@ -14,6 +14,7 @@ from stackwatch.cli.options import (
     ChunkOption,
     CodecOption,
     DownsampleOption,
+    ExecutorOption,
     FormatOption,
     IgnoreOption,
     InterpolationOption,
@@ -24,6 +25,7 @@ from stackwatch.cli.options import (
     MemoryOption,
     MissingSlicesOption,
     NameOption,
+    ProcessesOption,
     RawAxesOption,
     RawByteOrderOption,
     RawDtypeOption,
@@ -31,6 +33,7 @@ from stackwatch.cli.options import (
     RawShapeOption,
     RescaleOption,
     SceneOption,
+    SchedulerOption,
     ShardOption,
     SourceArgument,
     TargetArgument,
@@ -55,6 +58,7 @@ Examples:
   stackwatch convert run_041/ data/run_041 --voxel-size-nm 11,11,25
   stackwatch convert labels.tif data/cells --category segmentation
   stackwatch convert run_041.zip data/run_041 --json > run_041.json
+  stackwatch convert run_041/ data/run_041 --executor dask --scheduler tcp://head:8786
 """
 
 
@@ -92,6 +96,9 @@ def convert(
     shard: ShardOption = None,
     threads: ThreadsOption = None,
     memory_gib: MemoryOption = None,
+    executor: ExecutorOption = "local",
+    processes: ProcessesOption = None,
+    scheduler: SchedulerOption = None,
     verify: VerifyOption = "sample",
     as_json: JsonFlag = False,
 ) -> None:
@@ -108,7 +115,8 @@ def convert(
         voxel_size_nm=parse_voxel_size(voxel_size_nm), name=name, layer_name=layer_name,
         category=category, format=store_format, interpolation=interpolation, max_mag=max_mag,
         codec=codec, downsample=downsample, chunk=chunk, shard=parse_shard(shard),
-        threads=threads, memory_gib=memory_gib, verify=verify, layout=layout,
+        threads=threads, memory_gib=memory_gib, executor=executor, processes=processes,
+        scheduler=scheduler, verify=verify, layout=layout,
         scene=scene, missing_slices=missing_slices, alpha=alpha, cast=cast, ignore=ignore,
         rescale=parse_rescale(rescale), raw_shape=parse_raw_shape(raw_shape), raw_axes=raw_axes,
         raw_dtype=raw_dtype, raw_byte_order=raw_byte_order, raw_offset=raw_offset,

@@ -180,6 +180,18 @@ MemoryOption = Annotated[
     float | None,
     typer.Option(help="Memory budget. [default: a quarter of the memory, at most 4]"),
 ]
+ExecutorOption = Annotated[
+    Literal["local", "processes", "dask"],
+    typer.Option(help="Who converts: this process, several processes, or a Dask cluster."),
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(help="How many, with `processes`. [default: one for each two processors]"),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Of the Dask scheduler, with `dask`: tcp://HOST:8786."),
+]
 VerifyOption = Annotated[
     Literal["sample", "full", "off"],
     typer.Option(help="How much is compared with the source before publishing."),

@@ -71,7 +71,7 @@ def plan_order(settings: Settings, history: History, job: Job, sighting: Sightin
 
 def _share(settings: Settings, kills: int) -> ResourceOptions:
     """Return a job's share of the machine, smaller if its workers were killed before."""
-    share = settings.daemon.job_resources()
+    share = settings.job_resources()
     assert share.memory_gib is not None
     assert share.threads is not None
     memory_gib, threads = plan_smaller(share.memory_gib, share.threads, kills)

@@ -12,8 +12,10 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
     EVERY_SCENE,
+    ClusterOptions,
     Codec,
     ConvertOptions,
+    ExecutorName,
     Interpolation,
     LayoutOptions,
     MagOptions,
@@ -31,6 +33,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "format": get_args(StoreFormat),
     "interpolation": get_args(Interpolation),
     "codec": get_args(Codec),
+    "executor": get_args(ExecutorName),
     "verify": get_args(VerifyMode),
     "missing_slices": ("park", "black"),
     "alpha": ("park", "drop"),
@@ -39,6 +42,7 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "raw_byte_order": RAW_ORDERS,
 }
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 8, 512
+_WORKER_GIB = ClusterOptions().memory_gib
 
 
 class FlagKeywords(TypedDict, total=False):
@@ -57,6 +61,9 @@ class FlagKeywords(TypedDict, total=False):
     shard: int | Sequence[int] | None
     threads: int | None
     memory_gib: float | None
+    executor: ExecutorName
+    processes: int | None
+    scheduler: str | None
     verify: VerifyMode
     layout: str
     scene: str | None
@@ -101,6 +108,13 @@ class ConvertFlags:
         Largest shard in voxels, x, y, z; one number stands for x and y.
     threads : int
     memory_gib : float
+    executor : "local" | "processes" | "dask"
+        Who converts: this process, several processes of this machine, or the workers of a Dask
+        cluster that see source and target under the same paths.
+    processes : int
+        How many, with `processes`; by default one for each two processors.
+    scheduler : str
+        Address of the Dask scheduler, with `dask`.
     verify : "sample" | "full" | "off"
     layout : str
         Name of the layout to use without asking the other rules.
@@ -143,6 +157,9 @@ class ConvertFlags:
     shard: int | Sequence[int] | None = None
     threads: int | None = None
     memory_gib: float | None = None
+    executor: str = "local"
+    processes: int | None = None
+    scheduler: str | None = None
     verify: str = "sample"
     layout: str = "auto"
     scene: str | None = None
@@ -192,9 +209,28 @@ class ConvertFlags:
                 max_mag=self.max_mag,
                 downsample=self.downsample,
             ),
-            resources=ResourceOptions(threads=self.threads, memory_gib=self.memory_gib),
+            resources=self._resource_options(),
             verify=_choice(self.verify),
             are_flags=True,
+        )
+
+    def _resource_options(self) -> ResourceOptions:
+        _check_positive("processes", self.processes)
+        if self.executor == "dask" and not self.scheduler:
+            hint = "Name its address: `--scheduler tcp://HOST:8786`."
+            raise UsageError(
+                f"`executor = dask` needs the address of a scheduler. {hint}", hint=hint
+            )
+        return ResourceOptions(
+            threads=self.threads,
+            memory_gib=self.memory_gib,
+            executor=_choice(self.executor),
+            processes=self.processes,
+            cluster=ClusterOptions(
+                scheduler=self.scheduler or "",
+                threads=self.threads or 1,
+                memory_gib=self.memory_gib or _WORKER_GIB,
+            ),
         )
 
     def _layout_options(self) -> LayoutOptions:
@@ -304,7 +340,9 @@ def _check_choice(name: str, value: str | None, allowed: tuple[str, ...]) -> Non
         raise _wrong(name, value, f"one of {', '.join(allowed)}")
 
 
-def _check_positive(name: Literal["threads", "memory_gib"], value: float | None) -> None:
+def _check_positive(
+    name: Literal["threads", "memory_gib", "processes"], value: float | None
+) -> None:
     if value is not None and not (math.isfinite(value) and value > 0):
         raise _wrong(name, value, "> 0")
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from stackwatch.settings.model import (
     AxesSettings,
+    ClusterSettings,
     DaemonSettings,
     FolderSettings,
     LayerSettings,
@@ -20,6 +21,7 @@ from stackwatch.settings.outside import NoticesSettings, WebknossosSettings, Web
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "": Settings,
     "daemon": DaemonSettings,
+    "cluster": ClusterSettings,
     "logs": LogsSettings,
     "webknossos": WebknossosSettings,
     "web": WebSettings,
@@ -31,11 +33,12 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
 }
 """Section name to its record; list indices left out."""
 
-SERVICE_SECTIONS: Final = ("daemon", "logs", "webknossos", "web", "notices")
+SERVICE_SECTIONS: Final = ("daemon", "cluster", "logs", "webknossos", "web", "notices")
 """Those of which there is one each."""
 
 HEADINGS: Final = {
     "daemon": "[daemon]",
+    "cluster": "[cluster]",
     "logs": "[logs]",
     "webknossos": "[webknossos]",
     "web": "[web]",

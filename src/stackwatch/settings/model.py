@@ -3,6 +3,7 @@
 `config.example.toml` explains every setting; a test keeps it equal to the defaults here.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,8 +16,10 @@ from stackwatch.model.delivery import Transfer
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
     EVERY_SCENE,
+    ClusterOptions,
     Codec,
     ConvertOptions,
+    ExecutorName,
     Interpolation,
     LayerRule,
     LayoutOptions,
@@ -116,6 +119,8 @@ class DaemonSettings(Section):
     delivery_workers: Annotated[Count, Field(ge=1, le=16)] = 1
     threads: Annotated[Count, Field(ge=1, le=1024)] | None = None
     memory_gib: Annotated[Number, Field(gt=0)] | None = None
+    executor: ExecutorName = "local"
+    processes: Annotated[Count, Field(ge=1, le=1024)] | None = None
     stop_timeout_s: Annotated[Number, Field(gt=0)] = 90.0
     stall_after_s: Annotated[Number, Field(gt=0)] = 1800.0
     scan_deadline_s: Annotated[Number, Field(gt=0)] = 300.0
@@ -125,8 +130,28 @@ class DaemonSettings(Section):
         threads = self.threads if self.threads is not None else usable_cpus()
         memory_gib = self.memory_gib if self.memory_gib is not None else default_memory_gib()
         return ResourceOptions(
-            threads=max(1, threads // self.workers), memory_gib=memory_gib / self.workers
+            threads=max(1, threads // self.workers),
+            memory_gib=memory_gib / self.workers,
+            executor=self.executor,
+            processes=self.processes,
         )
+
+
+class ClusterSettings(Section):
+    """`[cluster]`: the workers that convert where `executor` is `dask`."""
+
+    scheduler: str = ""
+    kind: Literal["", "slurm"] = ""
+    workers: Annotated[Count, Field(ge=1, le=10_000)] = 2
+    threads: Annotated[Count, Field(ge=1, le=1024)] = 1
+    memory_gib: Annotated[Number, Field(gt=0)] = 4.0
+    partition: str = ""
+    wall_time: Annotated[str, Field(pattern=r"^(\d+-)?\d+:\d\d:\d\d$")] = "04:00:00"
+    lost_after_s: Annotated[Number, Field(gt=0)] = 600.0
+
+    def options(self) -> ClusterOptions:
+        """Return what a conversion is told."""
+        return ClusterOptions(**self.model_dump())
 
 
 class LogsSettings(Section):
@@ -256,7 +281,7 @@ class FolderSettings(Section):
         Parameters
         ----------
         resources : ResourceOptions or None
-            `DaemonSettings.job_resources()` in the service; None leaves it to the conversion.
+            `Settings.job_resources()` in the service; None leaves it to the conversion.
         """
         size = self.voxel_size_nm
         return ConvertOptions(
@@ -314,6 +339,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     daemon: DaemonSettings = DaemonSettings()
+    cluster: ClusterSettings = ClusterSettings()
     logs: LogsSettings = LogsSettings()
     webknossos: WebknossosSettings = WebknossosSettings()
     web: WebSettings = WebSettings()
@@ -329,6 +355,17 @@ class Settings(BaseSettings):
                 f'"{self.folder_named(named[0]).delivery}"'  # type: ignore[union-attr]
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_cluster_can_be_found(self) -> Self:
+        cluster = self.cluster
+        if self.daemon.executor == "dask" and not cluster.scheduler and not cluster.kind:
+            raise refuse('cluster.scheduler or cluster.kind must be set where executor = "dask"')
+        return self
+
+    def job_resources(self) -> ResourceOptions:
+        """Return what one job may use, and who does its work."""
+        return replace(self.daemon.job_resources(), cluster=self.cluster.options())
 
     @classmethod
     def settings_customise_sources(

@@ -98,9 +98,12 @@ def _describe_unknown(key: str, location: tuple[int | str, ...]) -> str:
 
 def _guess_section(name: str) -> str:
     """Answer for a name at the top of the file, where only headings stand."""
-    places = {known: head for home, head in HEADINGS.items() for known in field_names(home)}
+    places: dict[str, list[str]] = {}
+    for home, heading in HEADINGS.items():
+        for known in field_names(home):
+            places.setdefault(known, []).append(heading)
     close = difflib.get_close_matches(name, places, n=1, cutoff=0.7)
-    return f"; did you mean {close[0]} under {places[close[0]]}?" if close else ""
+    return f"; did you mean {close[0]} under {' or '.join(places[close[0]])}?" if close else ""
 
 
 def _show(value: Any) -> str:
