@@ -41,20 +41,31 @@ DISPOSAL_FAILPOINTS: Final = (
 DELIVERY_FAILPOINTS: Final = (
     "delivery.planned",
     "delivery.reserved",
+    "delivery.id_recorded",
     "delivery.chunk_sent",
     "delivery.chunks_sent",
     "delivery.finishing",
     "delivery.finish_answered",
+    "delivery.finished",
+    "delivery.verified",
     "delivery.described",
     "delivery.before_commit",
     "delivery.committed",
 )
 """Reached only where a dataset is delivered, each after what it names: `planned` is recorded, the
-reservation is answered, a chunk is sent, all are, `finishing` is recorded, the answer to it is here
-and not recorded yet, the metadata are written; then in the daemon, around its last commit."""
+reservation is answered, the dataset's id is recorded, a chunk is sent, all are, `finishing` is
+recorded, the answer to it is here and not recorded yet, `finished` is recorded, what the server has
+is compared, the metadata are written; then in the daemon, around its last commit."""
+
+PREVIEW_FAILPOINTS: Final = ("preview.part_written",)
+"""Reached when a picture is on the disk and not yet at its place."""
 
 EXCHANGE_FAILPOINTS: Final = ("publish.between_renames",)
 """Reached only where a dataset is replaced on a file system that cannot exchange two folders."""
+
+_TABLES: Final = (
+    FAILPOINTS, DISPOSAL_FAILPOINTS, DELIVERY_FAILPOINTS, PREVIEW_FAILPOINTS, EXCHANGE_FAILPOINTS,
+)  # fmt: skip
 
 _passages: dict[str, int] = {}
 
@@ -70,9 +81,7 @@ def reach(name: str) -> None:
     wanted = os.environ.get("STACKWATCH_FAILPOINT")
     if not wanted:
         return
-    assert name in FAILPOINTS + DISPOSAL_FAILPOINTS + DELIVERY_FAILPOINTS + EXCHANGE_FAILPOINTS, (
-        name
-    )
+    assert any(name in table for table in _TABLES), name
     target, _, more = wanted.partition(":")
     if target != name:
         return

@@ -58,6 +58,8 @@ class ServerOptions:
         Size of the pieces in which files are sent, mebibytes.
     parallel : int
         How many pieces are under way at the same time.
+    finish_timeout_s : float
+        How long the server may take to finish an upload.
     """
 
     url: str
@@ -66,6 +68,7 @@ class ServerOptions:
     ca_file: str = ""
     chunk_mib: int = 16
     parallel: int = 4
+    finish_timeout_s: float = 7200.0
 
 
 @dataclass(frozen=True, slots=True)

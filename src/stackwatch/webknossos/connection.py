@@ -60,6 +60,10 @@ class Connection:
         """Close every connection."""
         self.transport.close()
 
+    def with_waiting(self, waiting: Waiting) -> "Connection":
+        """Return the same connection with other waits; closing either closes both."""
+        return Connection(self.transport, self.greeting, waiting)
+
     @property
     def account(self) -> Account:
         """Whose token it is."""
@@ -135,6 +139,12 @@ class Connection:
     def demand(self, request: Request, wanted: str, passes: frozenset[int] = frozenset()) -> Answer:
         """Send until there is an answer that is a success, or one of `passes`; else raise."""
         return self.waiting.repeat(lambda: demand_once(self.transport, request, wanted, passes))
+
+    def demand_once(
+        self, request: Request, wanted: str, passes: frozenset[int] = frozenset()
+    ) -> Answer:
+        """Send once, what must not happen twice; return a success, or one of `passes`."""
+        return demand_once(self.transport, request, wanted, passes)
 
 
 def connect(

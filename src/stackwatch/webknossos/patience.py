@@ -93,8 +93,14 @@ class Waiting:
         self.cancelled = cancelled or threading.Event()
         self.patience = patience or Patience()
         self.clock = clock or SystemClock()
+        self._has_own_sleep = sleep is None
         self._sleep = sleep or self.cancelled.wait
         self._draw = draw
+
+    def stopped_by(self, stop: threading.Event) -> "Waiting":
+        """Return the same waits, that end at another event: whoever sets `cancelled` sets it."""
+        sleep = None if self._has_own_sleep else self._sleep
+        return Waiting(stop, self.patience, clock=self.clock, sleep=sleep, draw=self._draw)
 
     def check(self) -> None:
         """Raise if the delivery was stopped.
@@ -129,7 +135,7 @@ class Waiting:
             The last one, after `give_up_s` of failures.
         CancelledError
         """
-        began = self.clock.monotonic()
+        began: float | None = None
         failures = 0
         while True:
             self.check()
@@ -140,7 +146,8 @@ class Waiting:
                 named = float(error.values.get("retry_after_s") or 0.0)
                 delay = self.patience.delay_s(failures, self._draw())
                 delay = max(delay, min(named, self.patience.cap_s))
-                waited = self.clock.monotonic() - began
-                if waited + delay > self.patience.give_up_s:
+                now = self.clock.monotonic()
+                began = now if began is None else began
+                if now - began + delay > self.patience.give_up_s:
                     raise
             self.pause(delay)

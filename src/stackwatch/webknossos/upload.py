@@ -1,0 +1,271 @@
+"""Upload a dataset: reserve, send, finish, each step recorded before it is taken.
+
+Whatever a kill interrupts, the record tells the next process what was begun: a reservation is made
+again under the same id, chunks that are there are not sent again, and a finish that may be at work
+is waited for. Only an upload that came to nothing is begun anew, under another id.
+"""
+
+import uuid
+from dataclasses import replace
+from typing import Final
+
+from stackwatch.errors import (
+    DeliveryError,
+    DeliveryUnauthorizedError,
+    DeliveryUnavailableError,
+)
+from stackwatch.failpoints import reach
+from stackwatch.model.delivery import UploadRecord, UploadStage
+from stackwatch.webknossos.chunks import Chunk
+from stackwatch.webknossos.connection import Connection
+from stackwatch.webknossos.dialects import Reservation
+from stackwatch.webknossos.finishing import (
+    ChunksMissingError,
+    UnclearFinishError,
+    find_reserved,
+    find_upload,
+    give_up,
+    recover_finish,
+    request_finish,
+)
+from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
+from stackwatch.webknossos.remote import link_of
+from stackwatch.webknossos.sending import ChunkTooLargeError, Sender, UploadGoneError
+from stackwatch.webknossos.transport import Request
+
+_MOST_UPLOADS: Final = 4
+_MOST_FINISHES: Final = 3
+_SHRINKING: Final = 4
+_MIB: Final = 1 << 20
+_UNKNOWN_CLOCK_SLACK_S: Final = 600
+
+
+def upload_parcel(connection: Connection, parcel: Parcel, reporting: Reporting) -> Shipped:
+    """Bring a dataset to the server by sending its files.
+
+    Parameters
+    ----------
+    connection : Connection
+    parcel : Parcel
+        With the record of an earlier attempt in its request, if there was one.
+    reporting : Reporting
+
+    Returns
+    -------
+    Shipped
+        The server has the dataset; whether it is the same as here must be looked at.
+
+    Raises
+    ------
+    DeliveryUnavailableError
+        Later it goes on from the last record.
+    DeliveryUnauthorizedError, DeliveryRefusedError
+        A human is needed.
+    CancelledError
+        Stopped on request.
+
+    Cost
+    ----
+    Memory for `parallel` pieces of a mebibyte, and for the names of the files.
+    """
+    return _Upload(connection, parcel, reporting).run()
+
+
+class _Upload:
+    def __init__(self, connection: Connection, parcel: Parcel, reporting: Reporting) -> None:
+        self._connection = connection
+        self._parcel = parcel
+        self._reporting = reporting
+        self._local = parcel.local
+        self._sender = Sender(connection, parcel.local, reporting, parcel.request.server.parallel)
+        self._chunk_bytes = parcel.request.server.chunk_mib * _MIB
+        self._warnings: list[str] = []
+
+    def run(self) -> Shipped:
+        record = self._begin(self._parcel.request.record)
+        for _ in range(_MOST_UPLOADS):
+            try:
+                return self._shipped(self._advance(record))
+            except UploadGoneError:
+                record = self._anew(record)
+            except ChunkTooLargeError as error:
+                self._shrink(record, error)
+                record = self._anew(record)
+        raise DeliveryUnavailableError(
+            f"{self._connection.greeting.datastore.url} forgot the upload of “{record.name}” "
+            f"{_MOST_UPLOADS} times. It is tried again later; look into the server's log.",
+            hint="Look into the log of the datastore.",
+        )
+
+    def _begin(self, record: UploadRecord | None) -> UploadRecord:
+        """Return the record to go on from: the earlier one, if it is about these very files."""
+        if record is None or record.kind != "upload":
+            return self._plan()
+        greeting = self._connection.greeting
+        is_same = (
+            record.files_digest == self._local.digest
+            and record.datastore_url == greeting.datastore.url
+            and record.organization == greeting.account.organization
+        )
+        return record if is_same else self._anew(record)
+
+    def _anew(self, record: UploadRecord) -> UploadRecord:
+        """Return the record of a new upload; what the old one left is removed if that may be."""
+        if record.stage not in {"planned", "finished", "described"} and record.datastore_url == (
+            self._connection.greeting.datastore.url
+        ):
+            known = record if record.remote_id else self._with_id(record)
+            if give_up(self._connection, known) == "left":
+                link = link_of(self._connection.greeting.url, known.remote_id)
+                self._warnings.append(
+                    f"{link} is left from an upload that came to nothing; delete it in WEBKNOSSOS."
+                )
+        return self._plan()
+
+    def _with_id(self, record: UploadRecord) -> UploadRecord:
+        found = find_upload(self._connection, record)
+        if found is None or found.is_active:
+            return record
+        return replace(record, remote_id=found.id)
+
+    def _plan(self) -> UploadRecord:
+        greeting = self._connection.greeting
+        self._sender = Sender(
+            self._connection, self._local, self._reporting, self._parcel.request.server.parallel
+        )
+        return UploadRecord(
+            stage="planned",
+            kind="upload",
+            upload_id=f"stackwatch-{uuid.uuid4()}",
+            api_version=greeting.data_version,
+            datastore_url=greeting.datastore.url,
+            organization=greeting.account.organization,
+            folder_id=self._parcel.folder_id,
+            name=self._parcel.name,
+            chunk_bytes=self._chunk_bytes,
+            files_digest=self._local.digest,
+            reserved_at_ms=self._server_ms(),
+        )
+
+    def _server_ms(self) -> int:
+        """Return the server's time: what it says of a dataset's age is compared with it."""
+        request = Request("GET", self._connection.api_url("user"))
+        told = self._connection.demand(request, "take the token").server_time
+        own = self._connection.waiting.clock.now() - _UNKNOWN_CLOCK_SLACK_S
+        return int(1000 * (own if told is None else told))
+
+    # ------------------------------------------------------------ the stages
+
+    def _advance(self, record: UploadRecord) -> UploadRecord:
+        """Bring an upload from where it stands to its end."""
+        if record.stage in {"finished", "described"}:
+            found = find_upload(self._connection, record)
+            if found is None or not found.is_active:
+                raise UploadGoneError
+            return record
+        if record.stage == "finishing":
+            return self._finished(record, self._recover(record))
+        is_resumed = record.stage == "sending"
+        if record.stage == "planned":
+            record = self._reserve(record)
+        if record.stage == "reserved":
+            record = replace(record, remote_id=find_reserved(self._connection, record))
+            record = self._record(record, "sending")
+            reach("delivery.id_recorded")
+        return self._send_and_finish(record, is_resumed=is_resumed)
+
+    def _reserve(self, record: UploadRecord) -> UploadRecord:
+        record = self._record(record, "planned")
+        reach("delivery.planned")
+        dialect = self._connection.dialect
+        wanted = Reservation(
+            upload_id=record.upload_id,
+            name=record.name,
+            organization=record.organization,
+            folder_id=record.folder_id,
+            team_ids=self._parcel.team_ids,
+            paths=[file.path for file in self._local.files],
+            total_bytes=self._local.total_bytes,
+        )
+        body = dialect.reserve_body(wanted)
+        path = dialect.reserve_path
+        self._connection.ask_data("POST", path, document=body, wanted="reserve the upload")
+        reach("delivery.reserved")
+        return self._record(record, "reserved")
+
+    def _send_and_finish(self, record: UploadRecord, *, is_resumed: bool) -> UploadRecord:
+        if is_resumed:
+            self._sender.send_all(record, tests=True)
+        else:
+            record, first = self._send_first(record)
+            self._sender.send_all(record, tests=False, sent=first)
+        for _ in range(_MOST_FINISHES):
+            reach("delivery.chunks_sent")
+            try:
+                return self._finish(record)
+            except ChunksMissingError:
+                record = self._record(record, "sending")
+                self._sender.send_all(record, tests=True)
+        raise UploadGoneError  # it says that it has all chunks, and that it lacks some
+
+    def _send_first(self, record: UploadRecord) -> tuple[UploadRecord, Chunk]:
+        while True:
+            try:
+                return record, self._sender.send_first(record)
+            except ChunkTooLargeError as error:
+                self._shrink(record, error)
+                record = self._record(replace(record, chunk_bytes=self._chunk_bytes), "sending")
+
+    def _shrink(self, record: UploadRecord, error: ChunkTooLargeError) -> None:
+        """Take smaller chunks from now on.
+
+        Raises
+        ------
+        DeliveryRefusedError
+            They are as small as can be.
+        """
+        if record.chunk_bytes <= _MIB:
+            refusal: DeliveryError = error.args[0]
+            raise refusal from error
+        self._chunk_bytes = max(_MIB, record.chunk_bytes // _SHRINKING)
+        self._warnings.append(
+            f"The server takes no chunks of {record.chunk_bytes // _MIB} MiB; set `chunk_mib = "
+            f"{self._chunk_bytes // _MIB}`, or raise the limit of its proxy."
+        )
+
+    def _finish(self, record: UploadRecord) -> UploadRecord:
+        record = self._record(record, "finishing")
+        reach("delivery.finishing")
+        try:
+            remote_id = request_finish(self._connection, record, self._reporting)
+        except (DeliveryUnavailableError, DeliveryUnauthorizedError):
+            self._record(record, "sending")  # it has not begun, and that must be known
+            raise
+        except UnclearFinishError:
+            remote_id = self._recover(record)
+        return self._finished(record, remote_id)
+
+    def _recover(self, record: UploadRecord) -> str:
+        return recover_finish(self._connection, record, self._local, self._reporting)
+
+    def _finished(self, record: UploadRecord, remote_id: str) -> UploadRecord:
+        if not remote_id and not record.remote_id:
+            found = find_upload(self._connection, record)
+            remote_id = found.id if found is not None else ""
+        record = replace(record, remote_id=remote_id or record.remote_id)
+        record = self._record(record, "finished")
+        reach("delivery.finished")
+        return record
+
+    def _record(self, record: UploadRecord, stage: UploadStage) -> UploadRecord:
+        record = replace(record, stage=stage)
+        self._reporting.record(record)
+        return record
+
+    def _shipped(self, record: UploadRecord) -> Shipped:
+        return Shipped(
+            record,
+            self._sender.meter.sent_bytes,
+            tuple(self._sender.doubtful),
+            tuple(self._warnings),
+        )
