@@ -77,6 +77,7 @@ class Event(StrEnum):
     LOG_LOST = "log.lost"
     MISTAKE_CAUGHT = "mistake.caught"
     PREVIEW_FAILED = "preview.failed"
+    PREVIEW_FAILED = "preview.failed"
     PART_RECOVERED = "part.recovered"
     PART_STOPPED = "part.stopped"
     RANGE_DONE = "range.done"

@@ -15,6 +15,7 @@ from stackwatch.cli import (
     inspect,
     jobs,
     ledger,
+    preview,
     replay,
     service,
     status,
@@ -56,6 +57,7 @@ convert.register(app)
 inspect.register(app)
 verify.register(app)
 formats.register(app)
+preview.register(app)
 status.register(app)
 jobs.register(app)
 config.register(app)

@@ -66,7 +66,14 @@ def plan_order(settings: Settings, history: History, job: Job, sighting: Sightin
         "attempt": job.attempt,
         "acquisition_id": job.acquisition_id,
     }
-    return Order(job.job_id, job.attempt, request, bound, settings.logs.model_dump(mode="json"))
+    return Order(
+        job.job_id,
+        job.attempt,
+        request,
+        bound,
+        settings.logs.model_dump(mode="json"),
+        state_dir=settings.daemon.state_dir,
+    )
 
 
 def _share(settings: Settings, kills: int) -> ResourceOptions:

@@ -28,6 +28,7 @@ from stackwatch.daemon.heartbeats import CONTROL, Heartbeats
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.mistakes import Mistakes
+from stackwatch.daemon.pictures import Pictures
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, Swap
 from stackwatch.daemon.scanner import ScanSaid
@@ -144,6 +145,7 @@ class Service:
             Disposals(
                 ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
             ),
+            Pictures(ledger, clock, state_dir),
             Watchdog(self._heartbeats, self._notifier, clock),  # the last one
         )
         self._backups = Backups(state_dir, clock)

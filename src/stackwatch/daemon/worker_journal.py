@@ -26,10 +26,16 @@ class DaemonJournal:
     ----------
     channel : Channel
         Connected to the daemon; the journal's own thread reads it.
+
+    Attributes
+    ----------
+    published : list of PublishFact
+        What this worker has published, as far as the daemon has committed it.
     """
 
     def __init__(self, channel: Channel) -> None:
         self.cancelled = threading.Event()
+        self.published: list[PublishFact] = []
         self._channel = channel
         self._newest: Progress | None = None
         self._lock = threading.Lock()
@@ -75,6 +81,8 @@ class DaemonJournal:
         refusal = reply.get()
         if refusal is not None:
             raise refusal
+        if fact.stage == "published":
+            self.published.append(fact)
 
     def _listen(self) -> None:
         """Take acknowledgements, refusals and the wish to stop, until the daemon is gone."""

@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from stackwatch.errors import (
 from stackwatch.failpoints import reach
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.result import ConvertResult
-from stackwatch.pipeline.journal import Journal
+from stackwatch.pipeline.journal import Journal, PublishFact
 from stackwatch.pipeline.request import ConvertRequest, place_datasets
 
 MEMORY_TIMES = 4.0
@@ -34,9 +34,12 @@ MEMORY_BESIDE_GIB = 4.0
 
 Convert = Callable[[ConvertRequest, Journal, threading.Event], ConvertResult]
 Digest = Callable[[ConvertRequest], str]
+TakePictures = Callable[[Path, Sequence[PublishFact]], None]
 
 
-def serve(channel: Channel, convert: Convert, digest: Digest) -> int:
+def serve(
+    channel: Channel, convert: Convert, digest: Digest, take_pictures: TakePictures | None = None
+) -> int:
     """Take one request from the daemon, carry it out, report, and return an exit code.
 
     Parameters
@@ -46,6 +49,8 @@ def serve(channel: Channel, convert: Convert, digest: Digest) -> int:
         `pipeline.convert.convert_acquisition`, or a stand-in in tests.
     digest : callable
         `pipeline.compare.digest_acquisition`, or a stand-in in tests.
+    take_pictures : callable or None
+        `picture_taking.take_pictures`.
     """
     message = channel.receive()
     if message is None:
@@ -68,6 +73,9 @@ def serve(channel: Channel, convert: Convert, digest: Digest) -> int:
         channel.send(outcome)
     except OSError:
         return 1
+    if take_pictures is not None and message.get("state_dir"):
+        # the word is spoken: whatever becomes of the pictures, the job has its result
+        take_pictures(Path(message["state_dir"]), journal.published)
     return 0
 
 
@@ -170,10 +178,11 @@ def _configure_logs(logs: dict[str, Any], bound: dict[str, Any]) -> None:
 def main() -> int:
     """Serve one request of the daemon that started us."""
     channel = connect_to_daemon(sys.argv[1:])
+    from stackwatch.daemon.picture_taking import take_pictures
     from stackwatch.pipeline.compare import digest_acquisition
     from stackwatch.pipeline.convert import convert_acquisition
 
-    return serve(channel, convert_acquisition, digest_acquisition)
+    return serve(channel, convert_acquisition, digest_acquisition, take_pictures)
 
 
 if __name__ == "__main__":

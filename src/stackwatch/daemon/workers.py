@@ -6,6 +6,7 @@ with a result, an error, or nothing at all. Progress is kept beside it, only the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from stackwatch.daemon.children import Child, ChildExit, module_command
@@ -38,6 +39,8 @@ class Order:
         `format`, `level` and `file` of the logs; empty to leave logging alone.
     task : "convert" | "digest" | "inspect"
         Convert and publish, or only return the content digest, or what would be made of it.
+    state_dir : Path or None
+        Where the worker leaves pictures of what it published, after its last word; None: nowhere.
     """
 
     job_id: JobId
@@ -46,6 +49,7 @@ class Order:
     bound: dict[str, Any]
     logs: dict[str, Any]
     task: Literal["convert", "digest", "inspect"] = "convert"
+    state_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,7 @@ class Worker:
                 "request": dump_record(order.request),
                 "bound": order.bound,
                 "logs": order.logs,
+                "state_dir": str(order.state_dir) if order.state_dir is not None else None,
             }
         )
 

@@ -144,6 +144,15 @@ class DatasetVerbs:
             if (other.folder, other.key) != (dataset.folder, dataset.key)
         )
 
+    def shown_runs(self, since_us: int) -> frozenset[str]:
+        """Return the runs whose datasets are still shown to people.
+
+        Not of acquisitions that were forgotten, nor of datasets superseded before `since_us`.
+        """
+        with self._book.transaction():
+            rows = self._book.rows("shown_runs", since_us=since_us)
+        return frozenset(row["run_id"] for row in rows)
+
     # ------------------------------------------------------------ parts
 
     def _note_twin(self, row: sqlite3.Row) -> None:

@@ -227,6 +227,14 @@ SELECT * FROM dataset_facts WHERE id = :dataset_id;
 -- name: datasets_in_state
 SELECT * FROM dataset_facts WHERE state = :state ORDER BY id;
 
+-- name: shown_runs
+SELECT run_id FROM datasets
+JOIN generations ON generations.id = datasets.generation_id
+JOIN acquisitions ON acquisitions.id = generations.acquisition_id
+WHERE acquisitions.state <> 'ignored' AND (
+    datasets.state IN ('publishing', 'published')
+    OR (datasets.state = 'superseded' AND datasets.superseded_at_us >= :since_us));
+
 -- name: superseded_jobs
 SELECT DISTINCT job_id FROM datasets WHERE state = 'superseded';
 
