@@ -61,6 +61,14 @@ class Event(StrEnum):
     DAEMON_DEGRADED = "daemon.degraded"
     DAEMON_RECOVERED = "daemon.recovered"
     DATASET_SUPERSEDED = "dataset.superseded"
+    DELIVERED = "job.delivered"
+    DELIVERY_FAILED = "delivery.failed"
+    DELIVERY_PARKED = "delivery.parked"
+    DELIVERY_PAUSED = "delivery.paused"
+    DELIVERY_RECOVERED = "delivery.recovered"
+    DELIVERY_RESUMED = "delivery.resumed"
+    DELIVERY_STARTED = "delivery.started"
+    DELIVERY_WARNED = "delivery.warned"
     ENTRY_REFUSED = "entry.refused"
     FOLDER_PAUSED = "folder.paused"
     FOLDER_RECOVERED = "folder.recovered"
@@ -76,7 +84,6 @@ class Event(StrEnum):
     LIBRARY_WARNED = "library.warned"
     LOG_LOST = "log.lost"
     MISTAKE_CAUGHT = "mistake.caught"
-    PREVIEW_FAILED = "preview.failed"
     PREVIEW_FAILED = "preview.failed"
     PART_RECOVERED = "part.recovered"
     PART_STOPPED = "part.stopped"
@@ -97,13 +104,14 @@ class Event(StrEnum):
 
 
 KEYS: Final = frozenset({
-    "acquisition", "acquisition_id", "added", "at_s", "attempt", "bytes_read", "bytes_written",
-    "changed", "content_digest", "datasets", "disposition", "error_code", "event", "exc_info",
-    "exception", "files", "folder", "folders", "free_bytes", "generation", "hint", "host", "job_id",
-    "layer", "layout", "left", "level", "lines", "logger", "look", "mag", "message", "mib_per_s",
-    "needed_bytes", "needs_restart", "parked", "path", "peak_mib", "pid", "range", "reason", "removed",
-    "reserve_bytes", "retry_at_utc", "seconds", "shape_zyx", "signal", "slices", "state", "timestamp",
-    "total_bytes", "version", "voxels", "workers",
+    "acquisition", "acquisition_id", "added", "at_s", "attempt", "bytes_read", "bytes_sent",
+    "bytes_written", "changed", "content_digest", "datasets", "delivery_id", "disposition",
+    "error_code", "event", "exc_info", "exception", "files", "folder", "folders", "free_bytes",
+    "generation", "hint", "host", "job_id", "layer", "layout", "left", "level", "lines", "link",
+    "logger", "look", "mag", "message", "mib_per_s", "needed_bytes", "needs_restart", "parked",
+    "path", "peak_mib", "pid", "range", "reason", "removed", "reserve_bytes", "retry_at_utc",
+    "seconds", "server", "shape_zyx", "signal", "slices", "state", "timestamp", "total_bytes",
+    "version", "voxels", "workers",
 })  # fmt: skip
 """Every key a log line may carry: units in the name."""
 

@@ -9,6 +9,7 @@ from stackwatch.clock import Clock
 from stackwatch.daemon.attempts import Running
 from stackwatch.daemon.control import unknown_command
 from stackwatch.daemon.conversions import Conversions
+from stackwatch.daemon.deliveries import Deliveries
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inquiries import Inquiries
 from stackwatch.daemon.watching import Watching
@@ -36,6 +37,7 @@ class Answers:
         conversions: Conversions,
         clock: Clock,
         stop: Callable[[], None],
+        deliveries: Deliveries,
     ) -> None:
         self._ledger = ledger
         self._history = history
@@ -43,6 +45,7 @@ class Answers:
         self._conversions = conversions
         self._clock = clock
         self._stop = stop
+        self._deliveries = deliveries
         self._inquiries = Inquiries(ledger, watching, clock)
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -83,15 +86,27 @@ class Answers:
             "paused": {name: one.as_record() for name, one in self._conversions.paused.items()},
             "jobs": self._history.count_jobs(),
             "converting": [_describe(running) for running in self._conversions.running],
+            "deliveries": {
+                "counts": self._history.count_deliveries(),
+                **self._deliveries.describe(),
+            },
         }
 
     def _retry(self, command: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(command.get("delivery"), int):
+            return self._redeliver(command["delivery"])
         number = command.get("job")
         if not isinstance(number, int):
             raise UsageError("Say which job: `stackwatch jobs retry NUMBER`.")
         job = self._ledger.jobs.retry(JobId(number))
         logger(job_id=job.job_id).info(Event.CONTROL_ANSWERED, reason="retry asked for")
         return {"status": str(job.state), "job": job.as_record()}
+
+    def _redeliver(self, number: int) -> dict[str, Any]:
+        delivery = self._deliveries.retry(number)
+        bound = {"job_id": delivery.job_id, "delivery_id": number}
+        logger(**bound).info(Event.CONTROL_ANSWERED, reason="retry of the delivery asked for")
+        return {"status": str(delivery.state), "delivery": delivery.as_record()}
 
     def _rescan(self, command: dict[str, Any]) -> dict[str, Any]:
         name = str(command.get("folder", ""))

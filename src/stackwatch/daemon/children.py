@@ -20,6 +20,9 @@ from stackwatch.daemon.channel import open_pair
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """The engine has its own threads; pools of numerical libraries would only cost memory."""
 
+SECRETS = frozenset({"STACKWATCH_WEBKNOSSOS_TOKEN", "CREDENTIALS_DIRECTORY"})
+"""What only the children get that need it: a converter runs code of many libraries."""
+
 
 def module_command(module: str) -> tuple[str, ...]:
     """Return the command that runs a module of ours with this interpreter."""
@@ -60,6 +63,8 @@ class Child:
     tell : callable
         Called from the listening thread with each message, and with None at the end, when the
         process has exited and waits to be reaped.
+    has_secrets : bool
+        Whether it gets the variables that lead to secrets.
 
     Raises
     ------
@@ -68,9 +73,16 @@ class Child:
     """
 
     def __init__(
-        self, command: Sequence[str], tell: Callable[["Child", dict[str, Any] | None], None]
+        self,
+        command: Sequence[str],
+        tell: Callable[["Child", dict[str, Any] | None], None],
+        *,
+        has_secrets: bool = False,
     ) -> None:
         assert threading.current_thread() is threading.main_thread()
+        kept = {
+            name: value for name, value in os.environ.items() if has_secrets or name not in SECRETS
+        }
         self.channel, theirs = open_pair()
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -78,7 +90,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
-                env={**SINGLE_THREADED, **os.environ},
+                env={**SINGLE_THREADED, **kept},
             )
         except OSError:
             self.channel.close()

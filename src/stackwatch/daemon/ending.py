@@ -1,6 +1,7 @@
 """Whether the service has come to an end by itself, as with `run --once`, and how it ends."""
 
 import signal
+from dataclasses import replace
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.comparisons import Comparisons
@@ -55,7 +56,7 @@ class Ending:
         )
         if not self._drain.is_over(survey, now_s):
             return False
-        self._survey = survey
+        self._survey = replace(survey, left=(*survey.left, *sides.left()))
         return True
 
     def conclude(self, stopped_by: int) -> int:

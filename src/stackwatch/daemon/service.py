@@ -20,6 +20,7 @@ from stackwatch.daemon.backups import Backups
 from stackwatch.daemon.claims import Claims, ClaimTold
 from stackwatch.daemon.control import ControlServer
 from stackwatch.daemon.conversions import Conversions
+from stackwatch.daemon.deliveries import Deliveries
 from stackwatch.daemon.disposals import Disposals
 from stackwatch.daemon.drain import Drain
 from stackwatch.daemon.ending import Ending
@@ -133,8 +134,9 @@ class Service:
         self._conversions = Conversions(
             settings, ledger, history, self._watching, clock, self._inbox.put, worker_command
         )
+        deliveries = Deliveries(ledger, clock, self._conversions.guard, self._inbox.put)
         self._answers = Answers(
-            ledger, history, self._watching, self._conversions, clock, self._stop
+            ledger, history, self._watching, self._conversions, clock, self._stop, deliveries
         )
         state_dir = settings.daemon.state_dir
         self._claims = Claims(ledger.identity(), state_dir, clock, self._inbox.put)
@@ -146,6 +148,7 @@ class Service:
                 ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
             ),
             Pictures(ledger, clock, state_dir),
+            deliveries,
             Watchdog(self._heartbeats, self._notifier, clock),  # the last one
         )
         self._backups = Backups(state_dir, clock)

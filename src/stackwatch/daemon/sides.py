@@ -40,6 +40,10 @@ class Side:
         """Return what `run --once` has to wait for."""
         return ()
 
+    def left(self) -> "tuple[Pending, ...]":
+        """Return what `run --once` does not wait for, and what is not done all the same."""
+        return ()
+
     def stop(self) -> None:
         """End every process soon; what was begun is taken up at the next start."""
 
@@ -94,6 +98,11 @@ class Sides:
         """Yield what `run --once` has to wait for."""
         for side in self._sides:
             yield from side.pending()
+
+    def left(self) -> "Iterator[Pending]":
+        """Yield what is left for another time."""
+        for side in self._sides:
+            yield from side.left()
 
     def stop(self) -> None:
         """Have each end its processes."""

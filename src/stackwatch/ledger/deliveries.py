@@ -89,19 +89,37 @@ class DeliveryVerbs:
             self._book.rows("redirect_delivery", delivery_id=found.delivery_id, **values)
             self._note("delivery.redirected", found, **values)
 
-    def due(self, limit: int) -> tuple[DeliveryRecord, ...]:
-        """Return at most so many deliveries that may begin or go on now, the oldest first.
+    def due(
+        self,
+        limit: int,
+        is_wanted: Callable[[DeliveryRecord], bool] = lambda delivery: True,
+        until_us: int | None = None,
+    ) -> tuple[DeliveryRecord, ...]:
+        """Return at most so many deliveries that may begin or go on, the oldest first.
 
         Without what a newer content took the place of, but where the server may have it already;
         and without those that would overtake an older generation of the same acquisition.
+
+        Parameters
+        ----------
+        limit : int
+        is_wanted : callable
+            What the settings say.
+        until_us : int or None
+            Due by then; None: now.
         """
         found: list[DeliveryRecord] = []
         with self._book.transaction():
-            for one in self._list(until_us=self._book.now_us()):
-                is_wanted = not one.is_superseded or one.is_undecided
-                if len(found) < limit and is_wanted and not self._is_ahead(one):
+            for one in self._list(until_us=until_us or self._book.now_us()):
+                is_current = not one.is_superseded or one.is_undecided
+                if len(found) < limit and is_current and is_wanted(one) and not self._is_ahead(one):
                     found.append(one)
         return tuple(found)
+
+    def waiting(self) -> tuple[DeliveryRecord, ...]:
+        """Return what is queued or paused and not superseded, the oldest first."""
+        found = self._list(is_open=True)
+        return tuple(one for one in found if one.state in _WAITING and not one.is_superseded)
 
     def _is_ahead(self, found: DeliveryRecord) -> bool:
         """Tell whether an older generation of the same acquisition is still under way."""

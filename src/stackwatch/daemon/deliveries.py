@@ -1,0 +1,277 @@
+"""Deliveries to WEBKNOSSOS: the daemon's end.
+
+Each delivery has a process of its own and a slot of its own kind: whatever the server does, no
+conversion waits for it. What came of it is committed here; the process takes no step before.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stackwatch.clock import Clock
+from stackwatch.daemon.children import Child, module_command
+from stackwatch.daemon.delivery_outcomes import DeliveryOutcomes, log_of, pending
+from stackwatch.daemon.delivery_rules import choose_kind, is_wanted, plan_request
+from stackwatch.daemon.delivery_running import Running, stage_of
+from stackwatch.daemon.drain import RETRY_S, Pending
+from stackwatch.daemon.guard import LedgerGuard
+from stackwatch.daemon.sides import Side, SideSaid
+from stackwatch.daemon.wire import dump_record, load_record
+from stackwatch.errors import LedgerUnwritableError, StackwatchError
+from stackwatch.ledger.delivery_records import DeliveryRecord
+from stackwatch.ledger.ledger import Ledger
+from stackwatch.logs import Event
+from stackwatch.model.delivery import DeliveryKind, DeliveryState, UploadRecord
+from stackwatch.settings import FolderSettings, Settings
+
+DELIVERY_COMMAND = module_command("stackwatch.daemon.delivery_main")
+PLAN_INTERVAL_S = 10.0
+FILL_INTERVAL_S = 1.0
+NOTE_INTERVAL_S = 60.0
+"""So often the newest progress goes into the ledger."""
+
+MOST_LOOKED_AT = 64
+HEARD = frozenset({"reserved", "sending", "finishing", "finished", "described"})
+"""Stages that nobody comes to whom the server does not answer, or whose token it does not take."""
+
+
+class Deliveries(Side):
+    """Delivers what is published. Used by the main thread alone.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    clock : Clock
+    guard : LedgerGuard
+    post : callable
+        Takes `SideSaid` from other threads; hand it to `take`.
+    command : sequence of str
+        What a delivery process is.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        guard: LedgerGuard,
+        post: Callable[[SideSaid], None],
+        command: Sequence[str] = DELIVERY_COMMAND,
+    ) -> None:
+        self._verbs = ledger.deliveries
+        self._clock = clock
+        self._guard = guard
+        self._post = post
+        self._command = command
+        self._settings = Settings()
+        self._outcomes = DeliveryOutcomes(self._verbs, clock)
+        self._running: dict[int, Running] = {}
+        self._plan_s = self._fill_s = 0.0
+        self._is_stopping = False
+
+    # ------------------------------------------------------------ time
+
+    def begin(self, settings: Settings) -> None:
+        """At the start: give back what was under way when the daemon ended."""
+        for delivery in self._verbs.recover():
+            log_of(delivery).info(Event.DELIVERY_RECOVERED, state=stage_of(delivery))
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """Take new settings over; what is under way goes on as it was begun."""
+        self._settings = self._outcomes.settings = settings
+        self._outcomes.gate.open()  # the address or the token may be mended
+        self.poke()
+
+    def poke(self) -> None:
+        """Look at the next tick: something was published, or the settings changed."""
+        self._plan_s = self._fill_s = 0.0
+
+    def tick(self) -> None:
+        """Watch those under way, plan, and begin what is due."""
+        now_s = self._clock.monotonic()
+        if self._is_stopping or self._guard.is_degraded:
+            return
+        try:
+            for running in self._running.values():
+                self._watch(running, now_s)
+            if now_s >= self._plan_s:
+                self._plan_s = now_s + PLAN_INTERVAL_S
+                self._plan()
+            if now_s >= self._fill_s:
+                self._fill_s = now_s + FILL_INTERVAL_S
+                self._fill(now_s)
+        except LedgerUnwritableError as error:
+            self._guard.note(error)
+
+    def stop(self) -> None:
+        """End every process at once: the next start goes on where they were."""
+        self._is_stopping = True
+        for running in self._running.values():
+            with contextlib.suppress(LedgerUnwritableError):  # then the next start gives it back
+                self._verbs.release(running.delivery.delivery_id)
+            running.child.kill()
+
+    @property
+    def has_children(self) -> bool:
+        """Whether a process is left."""
+        return bool(self._running)
+
+    def discard(self, said: SideSaid) -> None:
+        """Bury a killed process."""
+        if said.message is None:
+            said.child.reap()
+            self._running.pop(self._of(said.child).delivery.delivery_id)
+
+    # ------------------------------------------------------------ asked from outside
+
+    def retry(self, delivery_id: int) -> DeliveryRecord:
+        """Have a delivery tried again now, and the server or the token with it.
+
+        Raises
+        ------
+        UsageError
+            There is none, or there is nothing to try again.
+        """
+        delivery = self._verbs.retry(delivery_id)
+        self._outcomes.forget(delivery_id)
+        self.poke()
+        return delivery
+
+    def describe(self) -> dict[str, Any]:
+        """Return what only the daemon knows, as JSON values: progress, and what is waited for."""
+        return {
+            "paused": self._outcomes.gate.as_record(self._clock.monotonic()),
+            "running": [running.as_record() for running in self._running.values()],
+        }
+
+    def pending(self) -> tuple[Pending, ...]:
+        """Return what `run --once` has to wait for: not a server that is down."""
+        if self._is_stopping or self._guard.is_degraded:
+            return ()
+        under_way = [running.delivery for running in self._running.values()]
+        queued: list[DeliveryRecord] = []
+        if not self._outcomes.gate.is_closed:
+            soon_us = round((self._clock.now() + RETRY_S) * 1_000_000)
+            due = self._verbs.due(1, self._is_wanted, soon_us)
+            queued = [one for one in due if one.state is DeliveryState.QUEUED]
+        return tuple(pending(one, "is delivered to WEBKNOSSOS") for one in (*under_way, *queued))
+
+    def left(self) -> tuple[Pending, ...]:
+        """Return what `run --once` leaves for another time, or for a human."""
+        waiting = [
+            pending(one, f"not delivered: {(one.error or {}).get('message', 'it waits')}")
+            for one in self._verbs.waiting()
+            if self._is_wanted(one)
+        ]
+        return (*waiting, *self._outcomes.parked.values())
+
+    # ------------------------------------------------------------ planning and beginning
+
+    def _plan(self) -> None:
+        server = self._settings.webknossos.url
+        if server is None:
+            return
+        for folder in self._settings.folder:
+            self._verbs.plan(folder.name, server, _chooser(folder))
+
+    def _is_wanted(self, delivery: DeliveryRecord) -> bool:
+        return is_wanted(delivery, self._settings)
+
+    def _fill(self, now_s: float) -> None:
+        """Begin what is due, as far as there are slots; with a closed gate one finds out."""
+        free = self._settings.daemon.delivery_workers - len(self._running)
+        if self._outcomes.gate.is_closed:
+            free = 0 if self._running or not self._outcomes.may_try() else 1
+        if free <= 0:
+            return
+        due = self._verbs.due(MOST_LOOKED_AT, self._is_wanted)
+        # one that the server never gets along with must not be the only one to try
+        for delivery in sorted(due, key=self._outcomes.pauses_of)[:free]:
+            self._start(delivery, now_s)
+
+    def _start(self, delivery: DeliveryRecord, now_s: float) -> None:
+        request = plan_request(delivery, self._settings, self._verbs.older_ids(delivery))
+        begun = self._verbs.start(delivery.delivery_id)
+        try:
+            child = Child(
+                self._command,
+                lambda ours, said: self._post(SideSaid(self, ours, said)),
+                has_secrets=True,
+            )
+        except OSError:  # short of memory or processes; tried again
+            self._verbs.release(delivery.delivery_id)
+            return
+        running = Running(begun, child, now_s, now_s, stage_of(begun))
+        self._running[begun.delivery_id] = running
+        child.send({
+            "kind": "request",
+            "request": dump_record(request),
+            "bound": {"job_id": begun.job_id, "delivery_id": begun.delivery_id},
+            "logs": self._settings.logs.model_dump(mode="json"),
+        })  # fmt: skip
+        if delivery.error is None:  # a server that is down is asked again and again
+            log_of(begun).info(
+                Event.DELIVERY_STARTED,
+                attempt=begun.attempt,
+                server=begun.server,
+                total_bytes=begun.total_bytes,
+                state=running.stage,
+            )
+
+    # ------------------------------------------------------------ while it runs
+
+    def _watch(self, running: Running, now_s: float) -> None:
+        """End what does not get on, or what nobody wants any more; note progress now and then."""
+        running.end_if_silent(now_s, self._settings.daemon.stall_after_s)
+        if now_s - running.noted_s < NOTE_INTERVAL_S:
+            return
+        running.noted_s = now_s
+        number = running.delivery.delivery_id
+        self._verbs.progress(number, running.progress)
+        now = self._verbs.find(number)
+        if now.is_superseded and not now.is_undecided:
+            running.child.send({"kind": "stop"})
+
+    def take(self, said: SideSaid) -> None:
+        """Act upon what a delivery process says, or upon its end."""
+        running, message = self._of(said.child), said.message
+        if message is None:
+            said.child.reap()
+            del self._running[running.delivery.delivery_id]
+            self.poke()
+            self._guard.record(lambda: self._outcomes.conclude(running))
+            return
+        match message.get("kind"):
+            case "progress":
+                if running.take_progress(message["progress"], self._clock.monotonic()):
+                    self._outcomes.hear(running.delivery)
+            case "record":
+                running.is_waiting = True
+                self._guard.record(lambda: self._record(running, message))
+            case "result" | "error":
+                running.last_word = message
+
+    def _record(self, running: Running, message: dict[str, Any]) -> None:
+        """Commit a step and let the process take it, or have it give up."""
+        delivery, sequence = running.delivery, int(message["sequence"])
+        upload = load_record(UploadRecord, message["fact"])
+        try:
+            self._verbs.record(delivery.delivery_id, delivery.attempt, upload)
+        except LedgerUnwritableError:
+            raise
+        except StackwatchError as error:
+            answer = {"kind": "refused", "sequence": sequence, "error": error.as_record()}
+        else:
+            running.stage = upload.stage
+            answer = {"kind": "acknowledged", "sequence": sequence}
+            if upload.stage in HEARD and upload.stage != stage_of(delivery):
+                self._outcomes.hear(delivery)
+        running.is_waiting = False
+        running.child.send(answer)
+
+    def _of(self, child: Child) -> Running:
+        return next(one for one in self._running.values() if one.child is child)
+
+
+def _chooser(folder: FolderSettings) -> Callable[[bool | None], DeliveryKind | None]:
+    return lambda said: choose_kind(folder, said)

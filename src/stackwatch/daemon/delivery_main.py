@@ -1,0 +1,125 @@
+"""The delivery process: brings one dataset to WEBKNOSSOS and reports to the daemon over a socket.
+
+Only this process reads the token. It dies with the daemon, stops when the socket ends, and takes no
+step that the daemon has not committed before.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stackwatch.daemon.channel import Channel
+from stackwatch.daemon.child import connect_to_daemon
+from stackwatch.daemon.child_journal import ChildJournal
+from stackwatch.daemon.wire import dump_record, load_record
+from stackwatch.errors import StackwatchError, UnexpectedError
+from stackwatch.model.delivery import (
+    Delivered,
+    DeliveryProgress,
+    DeliveryRequest,
+    UploadRecord,
+)
+from stackwatch.pipeline.delivery_journal import DeliveryJournal
+
+Deliver = Callable[[DeliveryRequest, DeliveryJournal], Delivered]
+
+
+class SocketJournal:
+    """The delivery's journal, at the process's end of the socket."""
+
+    def __init__(self, journal: ChildJournal) -> None:
+        self.cancelled = journal.cancelled
+        self._journal = journal
+
+    def progress(self, progress: DeliveryProgress) -> None:
+        """Keep the newest progress; it is sent twice a second."""
+        self._journal.show(dump_record(progress))
+
+    def record(self, record: UploadRecord) -> None:
+        """Return when the daemon has committed the record.
+
+        Raises
+        ------
+        StackwatchError
+            The daemon is gone, or refuses: nothing more may be sent.
+        """
+        self._journal.commit(dump_record(record))
+
+
+def serve(channel: Channel, deliver: Deliver) -> int:
+    """Take one request from the daemon, carry it out, report, and return an exit code.
+
+    Parameters
+    ----------
+    channel : Channel
+    deliver : callable
+        `pipeline.deliver.deliver`, or a stand-in in tests.
+    """
+    message = channel.receive()
+    if message is None:
+        return 1
+    _configure_logs(message.get("logs", {}), message.get("bound", {}))
+    journal = ChildJournal(channel)
+    journal.start()
+    outcome = _report(deliver, message["request"], SocketJournal(journal))
+    journal.end()
+    try:
+        channel.send(outcome)
+    except OSError:
+        return 1
+    return 0
+
+
+def _report(deliver: Deliver, values: dict[str, Any], journal: DeliveryJournal) -> dict[str, Any]:
+    """Return the result or the error as the last message of this process."""
+    try:
+        delivered = deliver(load_record(DeliveryRequest, values), journal)
+    except StackwatchError as error:
+        return {"kind": "error", "error": error.as_record()}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the daemon must hear of it
+        return {"kind": "error", "error": _describe_unexpected(error).as_record()}
+    return {"kind": "result", "result": dump_record(delivered)}
+
+
+def _describe_unexpected(error: Exception) -> UnexpectedError:
+    """Wrap an exception we have no name for; its text may hold anything, so its kind alone."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = ""
+    if trace is not None:
+        code = trace.tb_frame.f_code
+        place = f" in {Path(code.co_filename).name}, {code.co_name}, line {trace.tb_lineno}"
+    return UnexpectedError(
+        f"{type(error).__name__}{place}. This is a mistake in stackwatch. Please report it with "
+        "the lines of the log around it.",
+        hint="Report it with the log.",
+        exception=type(error).__name__,
+    )
+
+
+def _configure_logs(logs: dict[str, Any], bound: dict[str, Any]) -> None:
+    """Log as the daemon does, with the delivery's keys in every line."""
+    if not logs:
+        return
+    import structlog
+
+    from stackwatch.logs import configure_logs
+
+    file = logs.get("file")
+    place = Path(file) if file is not None else None
+    configure_logs(sys.stdout, logs["format"], logs["level"], place, never_blocks=True)
+    structlog.contextvars.bind_contextvars(**bound)
+
+
+def main() -> int:
+    """Serve one request of the daemon that started us."""
+    channel = connect_to_daemon(sys.argv[1:])
+    from stackwatch.pipeline.deliver import deliver
+
+    return serve(channel, deliver)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
