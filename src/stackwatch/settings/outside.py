@@ -28,6 +28,7 @@ class WebknossosSettings(Section):
     ca_file: AbsolutePath | None = None
     chunk_mib: Annotated[Count, Field(ge=1, le=1024)] = 16
     parallel: Annotated[Count, Field(ge=1, le=32)] = 4
+    finish_timeout_s: Annotated[Number, Field(gt=0)] = 7200.0
     path_map: dict[str, str] = {}  # noqa: RUF012 - pydantic gives each record its own
 
     @model_validator(mode="after")
@@ -52,6 +53,7 @@ class WebknossosSettings(Section):
             ca_file=str(self.ca_file or ""),
             chunk_mib=self.chunk_mib,
             parallel=self.parallel,
+            finish_timeout_s=self.finish_timeout_s,
         )
 
     def path_rules(self) -> tuple[PathRule, ...]:
