@@ -8,7 +8,6 @@ from typing import Any
 
 from stackwatch.engine.executor import RangeExecutor
 from stackwatch.engine.stream import StreamControl
-from stackwatch.logs import Event, logger
 from stackwatch.model.plan import BLACK, StackPlan
 from stackwatch.pipeline.executors import share_of
 from stackwatch.pipeline.opening import OpenAcquisition
@@ -111,14 +110,6 @@ class RangedStacks:
             self._book.count_clipped(stack, receipt["clipped"])
             slices.finish(number)
             self._tell(len(done), total)
-            logger().info(
-                Event.RANGE_DONE,
-                layer=stack.layers[0].name,
-                slices=span.end - span.first,
-                range=f"{len(done)} of {total}",
-                seconds=receipt["seconds"],
-                host=receipt["host"],
-            )
 
         self._tell(0, total)
         try:

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ from stackwatch.engine.stream import StreamControl
 from stackwatch.errors import CancelledError
 from stackwatch.failpoints import reach
 from stackwatch.model.options import ConvertOptions
+from stackwatch.model.plan import BLACK
 from stackwatch.pipeline.opening import open_acquisition
 from stackwatch.pipeline.storing import make_store
 from stackwatch.pipeline.streams import StackJob, Streamer, WrittenMags
@@ -159,6 +161,9 @@ def _carry_out(
     with opened as acquisition:
         options = acquisition.options
         book = SourceBook(acquisition.files, acquisition.entries, acquisition.opener)
+        uses = Counter(ref.file for ref in stack.planes_tz[span.t][span.first : span.end])
+        shared = [file for file, count in uses.items() if book.uses_of(stack)[file] > count]
+        book.leave_digests(stack.files[file] for file in shared if file != BLACK)
         store = make_store(options.store, order.root, own, stack.layers, own)
         with closing(book), write_errors(order.root):
             streamer = Streamer(store, order.root, own, order.options, control, lambda *_: source)

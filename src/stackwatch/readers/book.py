@@ -144,6 +144,7 @@ class SourceBook:
         self._lock = threading.Lock()
         self._digests: dict[str, FileDigest] = {}
         self._adopted: dict[str, str] = {}
+        self._left: set[str] = set()
         self._idle: OrderedDict[int, OpenedFile] = OrderedDict()
         self._parsed: OrderedDict[tuple[str, int], SliceReader] = OrderedDict()
         self._local = threading.local()
@@ -235,11 +236,18 @@ class SourceBook:
             self.files.check(self._entries[rel])
         self._is_finished = True
 
+    def leave_digests(self, files: Iterable[str]) -> None:
+        """Neither digest nor count these files: somebody else does, who reads all of them."""
+        with self._lock:
+            for rel in files:
+                self._expect(rel).position = self._entries[rel].size
+                self._left.add(rel)
+
     def known_digests(self) -> dict[str, str]:
         """Return the digests that are complete by now, by relative path."""
         with self._lock:
             done = [(rel, digest) for rel, digest in self._digests.items() if digest.is_done]
-        return {rel: digest.hexdigest() for rel, digest in done}
+        return {rel: digest.hexdigest() for rel, digest in done if rel not in self._left}
 
     def adopt_digests(self, files: Iterable[str], digests: Mapping[str, str]) -> None:
         """Count files as read that other processes have read.
