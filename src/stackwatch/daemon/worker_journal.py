@@ -11,6 +11,7 @@ import threading
 from stackwatch.daemon.channel import Channel
 from stackwatch.daemon.wire import dump_record
 from stackwatch.errors import CancelledError, StackwatchError
+from stackwatch.logs import Event, logger
 from stackwatch.model.result import Progress
 from stackwatch.pipeline.journal import PublishFact
 
@@ -55,7 +56,10 @@ class DaemonJournal:
 
     def progress(self, progress: Progress) -> None:
         """Keep the newest progress; a thread of its own sends it twice a second."""
-        self._newest = progress
+        before, self._newest = self._newest, progress
+        done, total = progress.ranges_done, progress.ranges_total
+        if done and (before is None or (before.ranges_done, before.ranges_total) != (done, total)):
+            logger().info(Event.RANGE_DONE, layer=progress.layer, range=f"{done} of {total}")
 
     def record(self, fact: PublishFact) -> None:
         """Send a fact and wait until the daemon has committed it.
