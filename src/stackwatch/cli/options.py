@@ -56,7 +56,8 @@ LayoutOption = Annotated[
     str,
     typer.Option(
         help="Read the files by this layout only: single-file, ome-set, sequence, named-axes, "
-        "z-parts, layer-per-file, layer-folders, volume-folder.",
+        "z-parts, layer-per-file, layer-folders, volume-folder, micro-manager, sbemimage, "
+        "serialem, leica-xlef.",
     ),
 ]
 SceneOption = Annotated[

@@ -19,6 +19,7 @@ from stackwatch.layout.drafts import (
     Probe,
     Verdict,
 )
+from stackwatch.layout.instruments import INSTRUMENTS
 from stackwatch.layout.names import Role, parse_families
 from stackwatch.layout.rules import RULES
 from stackwatch.layout.survey import ImageFolder, Survey, survey_listing
@@ -28,7 +29,7 @@ from stackwatch.model.options import LayoutOptions
 
 LAYER_FOLDERS: Final = "layer-folders"
 
-LAYOUTS: Final = ("auto", *RULES, LAYER_FOLDERS, VOLUME_FOLDER)
+LAYOUTS: Final = ("auto", *RULES, LAYER_FOLDERS, VOLUME_FOLDER, *INSTRUMENTS)
 """What the `layout` setting takes."""
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from stackwatch.errors import StackwatchError
 from stackwatch.layout.names import Family, parse_families
+from stackwatch.layout.voxel_size import StatedSize
 from stackwatch.model.image import Channel, ImageInfo
 from stackwatch.model.plan import PlaneRef
 
@@ -125,12 +126,26 @@ class LayerDraft:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an acquisition is organised."""
+    """How an acquisition is organised.
+
+    Attributes
+    ----------
+    layout : str
+    evidence : tuple of str
+    layers : tuple of LayerDraft
+    warnings : tuple of str
+    stated : tuple of StatedSize
+        What texts beside the images say of the voxel size.
+    metadata : dict or None
+        Provenance they tell. JSON values.
+    """
 
     layout: str
     evidence: tuple[str, ...]
     layers: tuple[LayerDraft, ...]
     warnings: tuple[str, ...] = ()
+    stated: tuple[StatedSize, ...] = ()
+    metadata: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

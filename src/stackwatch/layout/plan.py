@@ -1,7 +1,7 @@
 """From a listing to the plan of a dataset: what will be written, or why it cannot be."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,16 +16,19 @@ from stackwatch.errors import (
 )
 from stackwatch.layout.absent import complete_stack
 from stackwatch.layout.classify import classify
-from stackwatch.layout.drafts import Probe, StackDraft, spread_sample
+from stackwatch.layout.companions import with_companions
+from stackwatch.layout.drafts import Probe, StackDraft, Verdict, spread_sample
 from stackwatch.layout.layers import NamedLayer, ensure_labels, name_layers
+from stackwatch.layout.scene_drafts import TextOf
 from stackwatch.layout.uniform import explain_mixed, find_mixed
 from stackwatch.layout.voxel_size import StatedSize, resolve_voxel_size
 from stackwatch.model.acquisition import Listing, show_path
-from stackwatch.model.geometry import Vec3
+from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.options import LayoutOptions, VoxelSizeOptions
 from stackwatch.model.plan import DatasetPlan, LayerPlan, StackPlan
 from stackwatch.readers.pixels import TreatmentPlan, plan_treatment
+from stackwatch.readers.scale import RESOLUTION_TAGS
 
 __all__ = ["explain_mixed", "plan_dataset"]
 
@@ -38,12 +41,28 @@ MOST_PLANES: Final = 10_000_000
 _SPLIT: Final = (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (0, 0, 255)))
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an acquisition tells beside its images: its texts, and a verdict that comes from them.
+
+    Attributes
+    ----------
+    text_of : TextOf
+    verdict : Verdict or None
+        None: the images are classified.
+    """
+
+    text_of: TextOf
+    verdict: Verdict | None = None
+
+
 def plan_dataset(
     listing: Listing,
     probe: Probe,
     palette: Palette,
     options: LayoutOptions,
     voxel_size: VoxelSizeOptions,
+    told: Told | None = None,
 ) -> DatasetPlan:
     """Classify an acquisition and plan its dataset.
 
@@ -59,6 +78,8 @@ def plan_dataset(
         Asked for palette images only.
     options : LayoutOptions
     voxel_size : VoxelSizeOptions
+    told : Told or None
+        The texts of the acquisition, and the verdict on it where one of them gave it.
 
     Returns
     -------
@@ -70,7 +91,9 @@ def plan_dataset(
         Why the acquisition cannot be converted as it is; the caller obeys the disposition.
     """
     known = _Remembering(probe, options.max_gib)
-    verdict = classify(listing, known, options)
+    verdict = (told and told.verdict) or classify(listing, known, options)
+    if told is not None:
+        verdict = with_companions(verdict, listing, told.text_of, known)
     named = name_layers(verdict.layers, options)
     stacks: list[StackPlan] = []
     looked_at: dict[str, ImageInfo] = {}
@@ -84,11 +107,7 @@ def plan_dataset(
         looked_at |= infos
     _ensure_unique(stacks)
     depth = max(layer.size.z for stack in stacks for layer in stack.layers)
-    stated = [
-        StatedSize(path, info.voxel_size_nm, info.voxel_size_source)
-        for path, info in looked_at.items()
-        if info.voxel_size_source
-    ]
+    stated = [*verdict.stated, *_stated_by_files(looked_at, verdict.stated)]
     resolved = resolve_voxel_size(stated, voxel_size, depth)
     return DatasetPlan(
         layout=verdict.layout,
@@ -97,8 +116,25 @@ def plan_dataset(
         voxel_size_nm=resolved.size_nm,
         voxel_size_source=resolved.sources,
         warnings=(*verdict.warnings, *absences, *resolved.warnings, *_notes(looked_at)),
-        metadata=_metadata(stacks, [draft.stack for draft in verdict.layers]),
+        metadata=_metadata(stacks, [draft.stack for draft in verdict.layers], verdict.metadata),
     )
+
+
+def _stated_by_files(
+    infos: dict[str, ImageInfo], by_texts: tuple[StatedSize, ...]
+) -> list[StatedSize]:
+    """Return what the files say, but for resolution tags where the instrument's text says it."""
+    said = [any(getattr(one.size_nm, axis) for one in by_texts) for axis in "xyz"]
+    stated = []
+    for path, info in infos.items():
+        size, source = info.voxel_size_nm, info.voxel_size_source
+        if source == RESOLUTION_TAGS:
+            size = PartialVoxelSize(
+                *(None if by_text else edge for by_text, edge in zip(said, size, strict=True))
+            )
+        if source:
+            stated.append(StatedSize(path, size, source))
+    return stated
 
 
 def _worth_a_look(files: tuple[str, ...], known: Probe) -> tuple[str, ...]:
@@ -256,7 +292,9 @@ def _notes(infos: dict[str, ImageInfo]) -> list[str]:
     ]
 
 
-def _metadata(stacks: list[StackPlan], drafts: list[StackDraft]) -> dict[str, Any] | None:
+def _metadata(
+    stacks: list[StackPlan], drafts: list[StackDraft], told: dict[str, Any] | None
+) -> dict[str, Any] | None:
     """Return, by layer, the channels' own names, what values stand for, and what they were."""
     names = {
         layer.name: draft.channel.name
@@ -276,5 +314,5 @@ def _metadata(stacks: list[StackPlan], drafts: list[StackDraft]) -> dict[str, An
         for layer in stack.layers
         if stack.treatment.rescale is not None
     }
-    found = {"channels": names, "value_scales": scales, "rescaled_from": rescales}
+    found = {"channels": names, "value_scales": scales, "rescaled_from": rescales, **(told or {})}
     return {key: value for key, value in found.items() if value} or None

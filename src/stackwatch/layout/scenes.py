@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -13,7 +13,10 @@ from stackwatch.errors import (
     UnknownLayoutError,
     UnsupportedFormatError,
 )
-from stackwatch.layout.plan import plan_dataset
+from stackwatch.layout.drafts import Probe, Verdict
+from stackwatch.layout.instruments import recognise_instrument
+from stackwatch.layout.plan import Told, plan_dataset
+from stackwatch.layout.scene_drafts import Folder, SceneDraft, TextOf
 from stackwatch.model.acquisition import Listing, show_path
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.options import EVERY_SCENE, LayoutOptions, VoxelSizeOptions
@@ -34,6 +37,7 @@ def plan_datasets(
     palette: ScenePalette,
     options: LayoutOptions,
     voxel_size: VoxelSizeOptions,
+    text_of: TextOf | None = None,
 ) -> tuple[DatasetPlan, ...]:
     """Classify an acquisition and plan its datasets: one, or one for each image of its file.
 
@@ -46,6 +50,8 @@ def plan_datasets(
     options : LayoutOptions
         `scenes` says which images are wanted.
     voxel_size : VoxelSizeOptions
+    text_of : TextOf or None
+        Reads the texts beside its images; None: they are not asked.
 
     Returns
     -------
@@ -62,23 +68,78 @@ def plan_datasets(
     LayoutError, AcquisitionError, ReadError, PlanError, LimitExceededError
         As `layout.plan.plan_dataset` says, of any of the images.
     """
+    planner = _Planner(listing, probe, palette, options, voxel_size, text_of)
+    if text_of is not None:
+        drafts = recognise_instrument(
+            Folder(listing, text_of, lambda path: probe(path, 0), options)
+        )
+        if drafts:
+            return _plan_drafts(planner, drafts)
+    return _plan_files(planner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """What all datasets of an acquisition are planned with, as `plan_datasets` takes it."""
+
+    listing: Listing
+    probe: SceneProbe
+    palette: ScenePalette
+    options: LayoutOptions
+    voxel_size: VoxelSizeOptions
+    text_of: TextOf | None
+
+    def plan(
+        self, scene: int = 0, verdict: Verdict | None = None, probe: Probe | None = None
+    ) -> DatasetPlan:
+        """Plan the dataset of one image of the files, or of the files a verdict names."""
+        return plan_dataset(
+            self.listing,
+            probe or (lambda path: self.probe(path, scene)),
+            lambda path: self.palette(path, scene),
+            self.options,
+            self.voxel_size,
+            Told(self.text_of, verdict) if self.text_of is not None else None,
+        )
+
+
+def _plan_drafts(planner: _Planner, drafts: Sequence[SceneDraft]) -> tuple[DatasetPlan, ...]:
+    """Plan the datasets that an instrument's metadata tells apart."""
+    scenes = [draft.name for draft in drafts]
+    wanted = choose_scenes(scenes, planner.options.scenes, show_path(planner.listing.root))
+    if len(drafts) == 1:
+        return (planner.plan(verdict=drafts[0].verdict),)
+    names = name_scenes(scenes)
+    return tuple(
+        _named(
+            names[scene],
+            scenes[scene],
+            lambda scene=scene: planner.plan(  # type: ignore[misc]
+                verdict=drafts[scene].verdict
+            ),
+        )
+        for scene in wanted
+    )
+
+
+def _plan_files(planner: _Planner) -> tuple[DatasetPlan, ...]:
+    """Plan the dataset of the images, or one for each image of the only file."""
     seen: dict[str, ImageInfo] = {}
+    options = planner.options
 
     def probe_first(path: str) -> ImageInfo:
-        seen[path] = _probe_any(probe, path, options.scenes)
+        seen[path] = _probe_any(planner.probe, path, options.scenes)
         return seen[path]
 
     refusal: StackwatchError | None = None
     plans: tuple[DatasetPlan, ...] = ()
     try:
-        plans = (
-            plan_dataset(listing, probe_first, lambda path: palette(path, 0), options, voxel_size),
-        )
+        plans = (planner.plan(probe=probe_first),)
     except StackwatchError as error:
         refusal = error
     several = [path for path, info in seen.items() if len(info.scenes) > 1]
     if several and len(seen) > 1:
-        raise _several_files(listing, several[0], seen[several[0]], len(seen)) from refusal
+        raise _several_files(planner.listing, several[0], seen[several[0]], len(seen)) from refusal
     if refusal is not None and not several:
         raise refusal
     scenes = seen[several[0]].scenes if several else next(iter(seen.values())).scenes
@@ -89,13 +150,10 @@ def plan_datasets(
         return plans
     names = name_scenes(scenes)
     return tuple(
-        _plan_scene(
-            listing,
-            lambda path, scene=scene: probe(path, scene),  # type: ignore[misc]
-            lambda path, scene=scene: palette(path, scene),  # type: ignore[misc]
-            options,
-            voxel_size,
-            (names[scene], scenes[scene]),
+        _named(
+            names[scene],
+            scenes[scene],
+            lambda scene=scene: planner.plan(scene),  # type: ignore[misc]
         )
         for scene in wanted
     )
@@ -169,18 +227,10 @@ def choose_scenes(scenes: Sequence[str], wanted: str, shown: str) -> tuple[int, 
     )
 
 
-def _plan_scene(
-    listing: Listing,
-    probe: Callable[[str], ImageInfo],
-    palette: Callable[[str], NDArray[Any] | None],
-    options: LayoutOptions,
-    voxel_size: VoxelSizeOptions,
-    names: tuple[str, str],
-) -> DatasetPlan:
-    """Plan one image; its name for the dataset and the one in the file."""
-    name, own_name = names
+def _named(name: str, own_name: str, plan: Callable[[], DatasetPlan]) -> DatasetPlan:
+    """Plan one image under its name for the dataset, and keep the one it has in the file."""
     try:
-        plan = plan_dataset(listing, probe, palette, options, voxel_size)
+        planned = plan()
     except StackwatchError as error:
         raise type(error)(
             f"Image “{name}”: {error.message} To convert the others one by one, name each in "
@@ -188,8 +238,8 @@ def _plan_scene(
             hint=error.hint,
             **{"scene": name, **error.values},
         ) from error
-    metadata = {**(plan.metadata or {}), **({"scene": own_name} if own_name else {})}
-    return replace(plan, scene_name=name, metadata=metadata or None)
+    metadata = {**(planned.metadata or {}), **({"scene": own_name} if own_name else {})}
+    return replace(planned, scene_name=name, metadata=metadata or None)
 
 
 def _one_to_name(path: str, scenes: Sequence[str]) -> AmbiguousLayoutError:

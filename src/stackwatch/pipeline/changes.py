@@ -18,6 +18,7 @@ from stackwatch.errors import (
     WriteError,
 )
 from stackwatch.layout.ignore import finished_name
+from stackwatch.layout.instruments import texts_that_count
 from stackwatch.layout.kinds import DOUBTFUL_SUFFIXES, FileKind, kind_of, split_suffix
 from stackwatch.layout.listing import list_acquisition, list_beside, list_file
 from stackwatch.layout.sidecar import is_sidecar
@@ -62,8 +63,8 @@ class Look:
     Attributes
     ----------
     files : dict of str to FileEntry
-        Images, sidecars, texts beside raw files, and whatever a layout refuses or may take; notes
-        and logs are not in it.
+        Images, sidecars, texts that tell about images, and whatever a layout refuses or may take;
+        notes and logs are not in it.
         Of an archive the archive itself.
     pending : frozenset of str
         Images that are under way under a temporary name.
@@ -171,7 +172,7 @@ def _may_be_blamed(error: Exception) -> bool:
 def _by_path(entries: tuple[FileEntry, ...], place: Place) -> dict[str, FileEntry]:
     texts = {
         text for beside in find_descriptions(e.path for e in entries).values() for text in beside
-    }
+    } | texts_that_count(entry.path for entry in entries)
     kept = (entry for entry in entries if _matters(entry.path) or entry.path in texts)
     if place.is_remote:
         kept = (replace(entry, ctime_ns=0, inode=0) for entry in kept)

@@ -31,6 +31,7 @@ from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import ImageOpener
 from stackwatch.readers.raw_files import RawFiles
 from stackwatch.readers.source import AcquisitionFiles, FolderFiles, ZipFiles
+from stackwatch.readers.texts import TextFiles
 from stackwatch.watch.mounts import probe_mount
 
 
@@ -51,6 +52,8 @@ class OpenAcquisition:
         What it looked like before anything in it was opened.
     opener : RawFiles
         Opens its images; raw ones as they are described.
+    texts : TextFiles
+        What its instrument's program wrote beside them.
     """
 
     listing: Listing
@@ -60,6 +63,7 @@ class OpenAcquisition:
     place: Place
     look: Look
     opener: RawFiles
+    texts: TextFiles
 
     @property
     def entries(self) -> dict[str, FileEntry]:
@@ -68,8 +72,11 @@ class OpenAcquisition:
 
     @property
     def meaning_digest(self) -> str:
-        """Digest of what texts beside its images change about the dataset; empty for nothing."""
-        return digest_meaning(self.sidecar, self.opener.meaning())
+        """Digest of what texts beside its images change about the dataset; empty for nothing.
+
+        Complete once the datasets are planned.
+        """
+        return digest_meaning(self.sidecar, self.opener.meaning(), self.texts.meaning())
 
     def probe(self, path: str, scene: int = 0) -> ImageInfo:
         """Return what a file's headers tell of one image in it."""
@@ -133,7 +140,8 @@ def open_acquisition(
         shown = without_sidecars(listing)
         with closing(BioformatsOpener(options.layout.bioformats_jar)) as others:
             opener = open_raw_files(files, shown, options, sidecar, others)
-            yield OpenAcquisition(shown, files, options, sidecar, place, look, opener)
+            texts = TextFiles(files, {entry.path: entry for entry in shown.entries})
+            yield OpenAcquisition(shown, files, options, sidecar, place, look, opener, texts)
 
 
 def _is_remote(root: Path) -> bool:
@@ -151,6 +159,7 @@ def plan_acquisition(acquisition: OpenAcquisition) -> tuple[DatasetPlan, ...]:
         acquisition.palette,
         acquisition.options.layout,
         acquisition.options.voxel_size,
+        acquisition.texts,
     )
     datasets = tuple(acquisition.opener.tell(dataset) for dataset in datasets)
     sidecar = acquisition.sidecar

@@ -224,7 +224,11 @@ def _overruled(sidecar: Sidecar, files: int) -> list[str]:
     return warnings
 
 
-def digest_meaning(sidecar: Sidecar | None, raw: Mapping[str, Any] = _NOTHING) -> str:
+def digest_meaning(
+    sidecar: Sidecar | None,
+    raw: Mapping[str, Any] = _NOTHING,
+    texts: Mapping[str, str] = _NOTHING,
+) -> str:
     """Return a digest of what texts change about the dataset; empty if that is nothing.
 
     Parameters
@@ -232,10 +236,14 @@ def digest_meaning(sidecar: Sidecar | None, raw: Mapping[str, Any] = _NOTHING) -
     sidecar : Sidecar or None
     raw : mapping
         `RawFiles.meaning()`.
+    texts : mapping
+        `TextFiles.meaning()`.
     """
     meaning: dict[str, Any] = dict(sidecar.meaning()) if sidecar is not None else {}
     if raw:
         meaning["beside raw files"] = dict(raw)
+    if texts:
+        meaning["of the instrument"] = dict(texts)
     if not meaning:
         return ""
     text = json.dumps(meaning, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -79,7 +79,7 @@ def describe_pages(
     from_tags = PartialVoxelSize(
         *(scale.tag_edge_nm(main.ratio(code), main.int_or(296, 2)) for code in (282, 283))
     )
-    size, source = scale.complete(size, source, from_tags, "TIFF resolution tags")
+    size, source = scale.complete(size, source, from_tags, scale.RESOLUTION_TAGS)
     return replace(found, voxel_size_nm=size, voxel_size_source=source)
 
 

@@ -24,6 +24,9 @@ _DEFAULT_DPI = (72, 96, 100, 120, 150, 180, 200, 240, 300, 350, 400, 600, 1200)
 
 NOWHERE = PartialVoxelSize()
 
+RESOLUTION_TAGS = "TIFF resolution tags"
+"""The weakest source of a voxel size: what an instrument says elsewhere wins."""
+
 
 def length_nm(value: float | None, unit: str) -> float | None:
     r"""Return a length in nanometres; None where value or unit do not make one.
