@@ -45,8 +45,8 @@ class Deliveries(Side):
     guard : LedgerGuard
     post : callable
         Takes `SideSaid` from other threads; hand it to `take`.
-    command : sequence of str
-        What a delivery process is.
+    command : sequence of str or None
+        What a delivery process is; None: the real one.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Deliveries(Side):
         clock: Clock,
         guard: LedgerGuard,
         post: Callable[[SideSaid], None],
-        command: Sequence[str] = DELIVERY_COMMAND,
+        command: Sequence[str] | None = None,
     ) -> None:
         self._verbs = ledger.deliveries
         self._clock = clock
         self._guard = guard
         self._post = post
-        self._command = command
+        self._command = command or DELIVERY_COMMAND
         self._settings = Settings()
         self._outcomes = DeliveryOutcomes(self._verbs, clock)
         self._running: dict[int, Running] = {}
@@ -201,7 +201,7 @@ class Deliveries(Side):
         except OSError:  # short of memory or processes; tried again
             self._verbs.release(delivery.delivery_id)
             return
-        running = Running(begun, child, now_s, now_s, stage_of(begun))
+        running = Running(begun, child, request.server, now_s, now_s, stage_of(begun))
         self._running[begun.delivery_id] = running
         child.send({
             "kind": "request",

@@ -11,7 +11,7 @@ from stackwatch.errors import (
 )
 from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.model.acquisition import show_path
-from stackwatch.model.delivery import DeliveryKind, DeliveryRequest
+from stackwatch.model.delivery import DeliveryKind, DeliveryRequest, ServerOptions
 from stackwatch.pipeline.provenance import PREFIX
 from stackwatch.pipeline.retry import Park, RetryAfter, RetryPolicy, WaitFor, plan_delay, plan_next
 from stackwatch.settings import FolderSettings, Settings
@@ -19,8 +19,8 @@ from stackwatch.settings import FolderSettings, Settings
 PAUSES = RetryPolicy(first_delay_s=15.0, cap_s=900.0, factor=2.0)
 """How long a server that does not answer is left alone: 15 s, 30 s, … a quarter of an hour."""
 
-QUIET_FINISH_S = 3 * 3600.0
-"""So long a server may work on an upload that it was told to finish, without a word."""
+AFTER_FINISH_S = 3600.0
+"""An upload that the server finishes is silent for as long as that may take, and this on top."""
 
 
 def choose_kind(folder: FolderSettings | None, said: bool | None) -> DeliveryKind | None:
@@ -132,6 +132,7 @@ def plan_after(error: StackwatchError, failures: int, pauses: int) -> After:
     return PauseFor(following.recheck_s) if isinstance(following, WaitFor) else following
 
 
-def find_silence(stage: str, stall_after_s: float) -> float:
+def find_silence(stage: str, stall_after_s: float, server: ServerOptions) -> float:
     """Return after how many seconds without any movement a delivery is ended."""
-    return max(stall_after_s, QUIET_FINISH_S) if stage == "finishing" else stall_after_s
+    finish_s = server.finish_timeout_s + AFTER_FINISH_S
+    return max(stall_after_s, finish_s) if stage == "finishing" else stall_after_s

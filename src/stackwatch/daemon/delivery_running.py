@@ -7,6 +7,7 @@ from stackwatch.daemon.children import Child
 from stackwatch.daemon.delivery_rules import find_silence
 from stackwatch.errors import StackwatchError, StalledError, WorkerKilledError
 from stackwatch.ledger.delivery_records import DeliveryRecord
+from stackwatch.model.delivery import ServerOptions
 
 
 @dataclass(eq=False, slots=True)
@@ -18,6 +19,7 @@ class Running:
     delivery : DeliveryRecord
         As it was begun.
     child : Child
+    server : ServerOptions
     moved_s, noted_s : float
         When it last got on; when its progress last went into the ledger.
     stage : str
@@ -34,6 +36,7 @@ class Running:
 
     delivery: DeliveryRecord
     child: Child
+    server: ServerOptions
     moved_s: float
     noted_s: float
     stage: str = "planned"
@@ -57,7 +60,7 @@ class Running:
             self.moved_s = now_s
         silent_s = now_s - self.moved_s
         is_done = self.verdict is not None or bool(self.last_word)
-        if is_done or silent_s <= find_silence(self.stage, stall_after_s):
+        if is_done or silent_s <= find_silence(self.stage, stall_after_s, self.server):
             return
         self.verdict = _silent(self, silent_s)
         self.child.kill()

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from stackwatch.daemon import deliveries
 from stackwatch.daemon.control import request
 from stackwatch.daemon.service import run_service
 from stackwatch.daemon.workers import WORKER_COMMAND
@@ -43,17 +44,24 @@ class ServiceBench:
         More lines for `[[folder]]`.
     daemon : str
         More lines for `[daemon]`.
+    delivery : Path or None
+        Script to run in the place of the delivery process; None takes the real one.
     """
 
     def __init__(
-        self, root: Path, worker: Path | None = STAND_IN, folder: str = "", daemon: str = ""
+        self,
+        root: Path,
+        worker: Path | None = STAND_IN,
+        folder: str = "",
+        daemon: str = "",
+        delivery: Path | None = None,
     ) -> None:
         self.root = root
         self.drop = root / "drop"
         self.target = root / "target"
         self.state_dir = root / "state"
         self.config = root / "config.toml"
-        self._worker = worker
+        self._scripts = (worker, delivery)
         self._process: BaseProcess | None = None
         for path in (self.drop, self.target, self.state_dir):
             path.mkdir()
@@ -79,7 +87,7 @@ class ServiceBench:
         """Start the daemon and wait until it answers, or until it has died."""
         log = self.root / "log.jsonl"
         self._process = _FORKS.Process(
-            target=serve, args=(self.config, self._worker, log, failpoint, environment or {})
+            target=serve, args=(self.config, self._scripts, log, failpoint, environment or {})
         )
         self._process.start()
         if is_awaited:
@@ -182,7 +190,7 @@ def bench(root: Path, **options: Any) -> Iterator[ServiceBench]:
 
 def serve(
     config: Path,
-    worker: Path | None,
+    scripts: tuple[Path | None, Path | None],
     log: Path,
     failpoint: str | None,
     environment: dict[str, str],
@@ -198,7 +206,10 @@ def serve(
     os.dup2(descriptor, 2)
     stream = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     configure_logs(stream, "json", "debug", never_blocks=True)
+    worker, delivery = scripts
     command = (sys.executable, str(worker)) if worker is not None else WORKER_COMMAND
+    if delivery is not None:  # this process is the daemon, and ends with it
+        deliveries.DELIVERY_COMMAND = (sys.executable, str(delivery))
 
     def reload() -> Settings:
         return load_settings(config).settings
