@@ -19,7 +19,9 @@ from stackwatch.cli import (
     replay,
     service,
     status,
+    upload,
     verify,
+    webknossos,
 )
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.options import JsonFlag
@@ -56,6 +58,8 @@ service.register(app)
 convert.register(app)
 inspect.register(app)
 verify.register(app)
+upload.register(app)
+webknossos.register(app)
 formats.register(app)
 preview.register(app)
 status.register(app)

@@ -79,6 +79,8 @@ class Waiting:
         Takes seconds, returns whether the delivery was stopped meanwhile.
     draw : callable
         Returns 0 to 1 by chance.
+    on_wait : callable or None
+        Told why a try failed, and for how many seconds is waited; called from any thread.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Waiting:
         clock: Clock | None = None,
         sleep: Callable[[float], bool] | None = None,
         draw: Callable[[], float] = _BY_CHANCE,
+        on_wait: Callable[[DeliveryUnavailableError, float], None] | None = None,
     ) -> None:
         self.cancelled = cancelled or threading.Event()
         self.patience = patience or Patience()
@@ -96,11 +99,19 @@ class Waiting:
         self._has_own_sleep = sleep is None
         self._sleep = sleep or self.cancelled.wait
         self._draw = draw
+        self._on_wait = on_wait
 
     def stopped_by(self, stop: threading.Event) -> "Waiting":
         """Return the same waits, that end at another event: whoever sets `cancelled` sets it."""
         sleep = None if self._has_own_sleep else self._sleep
-        return Waiting(stop, self.patience, clock=self.clock, sleep=sleep, draw=self._draw)
+        return Waiting(
+            stop,
+            self.patience,
+            clock=self.clock,
+            sleep=sleep,
+            draw=self._draw,
+            on_wait=self._on_wait,
+        )
 
     def check(self) -> None:
         """Raise if the delivery was stopped.
@@ -150,4 +161,6 @@ class Waiting:
                 began = now if began is None else began
                 if now - began + delay > self.patience.give_up_s:
                     raise
+                if self._on_wait is not None:
+                    self._on_wait(error, delay)
             self.pause(delay)
