@@ -1,16 +1,18 @@
 """stackwatch turns microscope acquisitions into WEBKNOSSOS datasets.
 
-`convert` and `inspect` are the way in from Python; `errors` holds what they raise. Everything is
-imported when it is first used: `import stackwatch` costs next to nothing.
+`convert`, `inspect` and `upload` are the way in from Python; `errors` holds what they raise.
+Everything is imported when it is first used: `import stackwatch` costs next to nothing.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stackwatch import errors
-    from stackwatch.api import convert, inspect
+    from stackwatch.api import convert, inspect, upload
+    from stackwatch.model.delivery import Delivered, DeliveryProgress
     from stackwatch.model.flags import ConvertFlags
     from stackwatch.model.result import ConvertResult, DatasetResult, LayerResult, Progress
+    from stackwatch.model.upload_flags import UploadFlags
     from stackwatch.pipeline.inspect import InspectResult
 
 __version__ = "0.1.0"
@@ -19,23 +21,31 @@ __all__ = [
     "ConvertFlags",
     "ConvertResult",
     "DatasetResult",
+    "Delivered",
+    "DeliveryProgress",
     "InspectResult",
     "LayerResult",
     "Progress",
+    "UploadFlags",
     "__version__",
     "convert",
     "errors",
     "inspect",
+    "upload",
 ]
 
 _HOMES = {
     "convert": "stackwatch.api",
     "inspect": "stackwatch.api",
+    "upload": "stackwatch.api",
     "ConvertFlags": "stackwatch.model.flags",
     "ConvertResult": "stackwatch.model.result",
     "DatasetResult": "stackwatch.model.result",
     "LayerResult": "stackwatch.model.result",
     "Progress": "stackwatch.model.result",
+    "Delivered": "stackwatch.model.delivery",
+    "DeliveryProgress": "stackwatch.model.delivery",
+    "UploadFlags": "stackwatch.model.upload_flags",
     "InspectResult": "stackwatch.pipeline.inspect",
 }
 

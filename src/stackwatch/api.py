@@ -4,11 +4,15 @@ import threading
 from pathlib import Path
 from typing import Unpack
 
+from stackwatch.model.delivery import Delivered
 from stackwatch.model.flags import ConvertFlags, FlagKeywords, place_request
 from stackwatch.model.result import ConvertResult
+from stackwatch.model.upload_flags import UploadFlags, UploadKeywords
 from stackwatch.pipeline.convert import ConvertRequest, convert_acquisition
+from stackwatch.pipeline.delivery_state import Show, upload_by_hand
 from stackwatch.pipeline.inspect import InspectResult, inspect_acquisition
 from stackwatch.pipeline.journal import Journal, SilentJournal
+from stackwatch.webknossos.token import Token
 
 
 def convert(
@@ -96,3 +100,60 @@ def inspect(source: str | Path, **flags: Unpack[FlagKeywords]) -> InspectResult:
     """
     options = ConvertFlags(**flags).options()
     return inspect_acquisition(Path(source).absolute(), options)
+
+
+def upload(
+    dataset: str | Path,
+    *,
+    url: str,
+    token: str | None = None,
+    show: Show | None = None,
+    cancelled: threading.Event | None = None,
+    state_dir: str | Path | None = None,
+    **flags: Unpack[UploadKeywords],
+) -> Delivered:
+    """Upload a published dataset to WEBKNOSSOS, or go on where an earlier call stopped.
+
+    What arrived is compared with what lies here. A dataset that is on the server already is not
+    sent again.
+
+    Parameters
+    ----------
+    dataset : str or Path
+        The directory of a dataset that `convert` or the service published.
+    url : str
+        Of WEBKNOSSOS, such as https://webknossos.org.
+    token : str or None
+        None looks in `token_file`, the systemd credential and STACKWATCH_WEBKNOSSOS_TOKEN.
+    show : callable or None
+        Called with `stackwatch.model.delivery.DeliveryProgress`, from any thread.
+    cancelled : threading.Event or None
+        Set it from elsewhere to stop; calling again goes on.
+    state_dir : str, Path or None
+        Where it is kept how far uploads came; None: below XDG_STATE_HOME.
+    **flags
+        The options of `stackwatch upload`, by the same names, all optional: `folder`, `name`,
+        `teams`, `tags`, `description`, `datastore`, `ca_file`, `token_file`, `chunk_mib`,
+        `parallel`. See `stackwatch.UploadFlags`.
+
+    Returns
+    -------
+    Delivered
+        The dataset's id on the server, and the link under which people open it.
+
+    Raises
+    ------
+    DeliveryUnavailableError
+        The server does not answer; call again later.
+    DeliveryUnauthorizedError, DeliveryRefusedError, VerificationError
+        What to do stands in the message.
+    UsageError
+        An option cannot be meant, or another process uploads this dataset.
+    """
+    return upload_by_hand(
+        UploadFlags(**flags).request(Path(dataset).absolute(), url),
+        state_dir=Path(state_dir).absolute() if state_dir is not None else None,
+        token=Token(token) if token is not None else None,
+        show=show,
+        cancelled=cancelled,
+    )

@@ -1,11 +1,12 @@
 """`stackwatch convert`: one acquisition, here and now."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.answers import answer_json, answer_text, answering, say
 from stackwatch.cli.options import (
     AlphaOption,
     BioformatsJarOption,
@@ -46,10 +47,21 @@ from stackwatch.cli.options import (
     parse_shard,
     parse_voxel_size,
 )
-from stackwatch.errors import UsageError
+from stackwatch.cli.upload import (
+    FolderOption,
+    TokenFileOption,
+    UrlOption,
+    check_token,
+    delivered_record,
+    describe_delivered,
+    plan_upload,
+    run_upload,
+)
+from stackwatch.errors import StackwatchError, UsageError
 from stackwatch.model.acquisition import show_path
 
 if TYPE_CHECKING:
+    from stackwatch.model.delivery import DeliveryRequest
     from stackwatch.model.flags import ConvertFlags
     from stackwatch.model.result import ConvertResult
 
@@ -58,6 +70,7 @@ Examples:
   stackwatch convert run_041/ data/run_041 --voxel-size-nm 11,11,25
   stackwatch convert labels.tif data/cells --category segmentation
   stackwatch convert run_041.zip data/run_041 --json > run_041.json
+  stackwatch convert run_041/ data/run_041 --upload --url https://webknossos.org
   stackwatch convert run_041/ data/run_041 --executor dask --scheduler tcp://head:8786
 """
 
@@ -100,6 +113,12 @@ def convert(
     processes: ProcessesOption = None,
     scheduler: SchedulerOption = None,
     verify: VerifyOption = "sample",
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Upload each dataset to WEBKNOSSOS afterwards.")
+    ] = False,
+    url: UrlOption = None,
+    folder: FolderOption = "",
+    token_file: TokenFileOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Convert one acquisition into a WEBKNOSSOS dataset.
@@ -122,11 +141,34 @@ def convert(
         raw_dtype=raw_dtype, raw_byte_order=raw_byte_order, raw_offset=raw_offset,
         bioformats_jar=bioformats_jar,
     ))  # fmt: skip
+    plan = None
+    if upload:  # what is missing is said before the conversion, not after it
+        where = {"folder": folder, "token_file": token_file}
+        plan = plan_upload(target, url, where, None)
+        check_token(plan)
     result = _run(source, target, flags, as_json=as_json)
-    if as_json:
-        answer_json(result.as_record())
-    else:
+    if not as_json:
         answer_text(_describe(result))
+    delivered = _upload(result, plan, as_json=as_json) if plan is not None else []
+    if as_json:
+        answer_json(result.as_record() | ({"deliveries": delivered} if upload else {}))
+
+
+def _upload(
+    result: "ConvertResult", plan: "DeliveryRequest", *, as_json: bool
+) -> list[dict[str, Any]]:
+    """Upload the datasets, one after another; each link is told as soon as it is there."""
+    deliveries = []
+    for dataset in result.datasets:
+        try:
+            delivered = run_upload(replace(plan, dataset=dataset.path), is_quiet=as_json)
+        except StackwatchError:
+            say(f"The dataset is published. To go on: stackwatch upload {show_path(dataset.path)}")
+            raise
+        deliveries.append({"dataset": show_path(dataset.path), **delivered_record(delivered)})
+        if not as_json:
+            answer_text(describe_delivered(delivered))
+    return deliveries
 
 
 def _run(source: Path, target: Path, flags: "ConvertFlags", *, as_json: bool) -> "ConvertResult":
