@@ -7,16 +7,24 @@ INTEROP := .venv-interop
 INTEROP_READY := $(INTEROP)/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+# Where `make install` puts things; unset ones have the defaults of systemd/install.sh.
+PLACES = $(foreach name,PREFIX CONFDIR UNITDIR SYSUSERSDIR TMPFILESDIR BINDIR,$(if $($(name)),$(name)="$($(name))"))
 # Tests that run at the same time: more than processors, for many wait for processes or for time.
 SIDE_BY_SIDE ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test system soak check fix interop bench lock clean
+.PHONY: help setup demo test system install uninstall soak check fix interop bench lock clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## Build the environment in .venv
+
+install:  ## Install the service on this machine, or upgrade it (root; docs/operations.md)
+	@PYTHON="$(PYTHON)" DESTDIR="$(DESTDIR)" $(PLACES) EXTRAS="$(EXTRAS)" sh systemd/install.sh install
+
+uninstall:  ## Remove the service; settings, ledger and datasets stay (root)
+	@DESTDIR="$(DESTDIR)" $(PLACES) sh systemd/install.sh uninstall
 
 demo: $(READY)  ## Run the service on a few made-up acquisitions and show what becomes of them
 	@$(BIN)/stackwatch demo $(ARGS)

@@ -1,6 +1,7 @@
 """`stackwatch run`: the daemon, once or for ever."""
 
 import contextlib
+import faulthandler
 import os
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def run(
 
         return rehearse(config, assignments or (), patience_s, as_json=as_json)
 
+    faulthandler.enable()  # a crash, or systemd's SIGABRT, shows the stacks of all threads
     from stackwatch.daemon.drain import Drain
     from stackwatch.daemon.service import run_service
     from stackwatch.logs import Event, configure_logs, logger

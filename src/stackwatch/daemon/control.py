@@ -6,6 +6,7 @@ write there may ask. The answer is made by the daemon's main thread; here is onl
 
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -143,13 +144,14 @@ class ControlServer:
 
     def _accept(self) -> None:
         """Take callers until the socket is shut down."""
-        self._sock.settimeout(BEAT_S)
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
         while True:
             self._beat()
-            try:
-                sock, _ = self._sock.accept()
-            except TimeoutError:
+            if not poll.poll(BEAT_S * 1000):
                 continue
+            try:
+                sock, _ = self._sock.accept()  # without a time limit: one would hide the shutdown
             except OSError:
                 return
             sock.settimeout(ANSWER_TIMEOUT_S)
