@@ -10,6 +10,7 @@ from stackwatch import __version__
 from stackwatch.cli import (
     config,
     convert,
+    deliveries,
     demo,
     formats,
     inspect,
@@ -64,6 +65,7 @@ formats.register(app)
 preview.register(app)
 status.register(app)
 jobs.register(app)
+deliveries.register(app)
 config.register(app)
 ledger.register(app)
 replay.register(app)

@@ -11,6 +11,7 @@ from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
 from stackwatch.errors import NoDaemonError, UsageError
+from stackwatch.model.delivery_wording import describe_delivery
 from stackwatch.model.wording import describe_disposal
 
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
@@ -182,6 +183,7 @@ def _describe(record: Mapping[str, Any]) -> str:
     if job["hint"] and job["hint"] not in (job["message"] or ""):
         lines += [f"  hint         {job['hint']}"]
     lines += [f"  dataset      {d['path']} ({d['state']})" for d in record["datasets"]]
+    lines += [f"  delivery     {describe_delivery(one)}" for one in record["deliveries"]]
     if record["disposal"] is not None:
         lines.append(f"  source       {describe_disposal(record['disposal'])}")
     return "\n".join([*lines, *_history(record)])

@@ -65,6 +65,7 @@ def _describe(record: Mapping[str, Any]) -> str:
     lines += [_describe_waiting(job) for job in record["waiting"]]
     lines += [_describe_parked(acquisition) for acquisition in record["parked"]]
     lines += [_describe_disposal(disposal) for disposal in record["disposals"]]
+    lines += _describe_deliveries(record["deliveries"])
     return "\n".join(map(fold, lines))
 
 
@@ -108,6 +109,22 @@ def _describe_waiting(job: Mapping[str, Any]) -> str:
 
 def _describe_disposal(disposal: Mapping[str, Any]) -> str:
     return f"source: {disposal['folder']}/{disposal['acquisition']}: {describe_disposal(disposal)}"
+
+
+def _describe_deliveries(deliveries: Mapping[str, Any]) -> list[str]:
+    from stackwatch.model.delivery_wording import describe_delivery
+
+    if not any(deliveries["counts"].values()):
+        return []
+    lines = [f"deliveries: {_counts(deliveries['counts'])}"]
+    if deliveries["paused"] is not None:
+        lines.append(f"all deliveries wait: {deliveries['paused']['message']}")
+    told = {deliveries["paused"]["message"]} if deliveries["paused"] is not None else set()
+    return lines + [
+        f"delivery {one['delivery_id']}: {one['folder']}/{one['dataset']}: {describe_delivery(one)}"
+        for one in deliveries["open"]
+        if one["message"] not in told  # the same for all is said once
+    ]
 
 
 def _describe_parked(acquisition: Mapping[str, Any]) -> str:

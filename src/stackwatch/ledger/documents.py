@@ -10,6 +10,7 @@ from typing import Any, Final
 from stackwatch.ledger.explaining import list_reasons
 from stackwatch.ledger.reader import LedgerReader
 from stackwatch.model.acquisition import show_path
+from stackwatch.model.delivery import DeliveryState
 from stackwatch.model.disposal import DisposalState
 from stackwatch.model.job import AcquisitionState, JobId, JobState
 
@@ -39,6 +40,7 @@ def build_status(reader: LedgerReader, live: Mapping[str, Any] | None = None) ->
         "waiting": [job.as_record() for job in reader.list_jobs(JobState.WAITING, limit=SHOWN)],
         "parked": _list_parked(reader),
         "disposals": _list_disposals(reader),
+        "deliveries": _survey_deliveries(reader),
         "paused": {},
         "degraded": None,
     }
@@ -51,6 +53,10 @@ def add_live(record: dict[str, Any], live: Mapping[str, Any]) -> None:
     progress = {job["job_id"]: job["progress"] for job in live.get("converting", ())}
     for job in record["converting"]:
         job["progress"] = progress.get(job["job_id"]) or job["progress"]
+    delivering = live.get("deliveries", {})
+    record["deliveries"]["paused"] = delivering.get("paused")
+    for one in record["deliveries"]["open"]:
+        add_live_delivery(one, live)
     record["degraded"] = live.get("degraded")
     record["paused"] = live.get("paused", {})
 
@@ -81,7 +87,40 @@ def build_job(reader: LedgerReader, job_id: int) -> dict[str, Any] | None:
         "datasets": [dataset.as_record() for dataset in details.datasets],
         "events": [event.as_record() for event in details.events],
         "disposal": details.disposal.as_record() if details.disposal is not None else None,
+        "deliveries": [delivery.as_record() for delivery in details.deliveries],
     }
+
+
+def build_deliveries(
+    reader: LedgerReader,
+    state: DeliveryState | None = None,
+    folder: str | None = None,
+    limit: int = 50,
+) -> dict[str, Any]:
+    """Return the document of `stackwatch deliveries list`."""
+    found = reader.list_deliveries(state, folder, limit)
+    return {"status": "ok", "deliveries": [delivery.as_record() for delivery in found]}
+
+
+def build_delivery(reader: LedgerReader, delivery_id: int) -> dict[str, Any] | None:
+    """Return the document of `stackwatch deliveries show`, None if there is no such delivery."""
+    found = reader.find_delivery(delivery_id)
+    details = reader.show_job(found.job_id) if found is not None else None
+    if found is None or details is None:
+        return None
+    events = [one for one in details.events if one.facts.get("delivery_id") == delivery_id]
+    return {
+        "status": "ok",
+        "delivery": found.as_record(),
+        "events": [event.as_record() for event in events],
+    }
+
+
+def add_live_delivery(record: dict[str, Any], live: Mapping[str, Any]) -> None:
+    """Add how far a delivery is at this moment, to what the ledger tells of it."""
+    for running in live.get("deliveries", {}).get("running", ()):
+        if running["delivery_id"] == record["delivery_id"]:
+            record["progress"] = running["progress"] or record["progress"]
 
 
 def _list_arriving(reader: LedgerReader) -> list[dict[str, Any]]:
@@ -101,6 +140,17 @@ def _list_disposals(reader: LedgerReader) -> list[dict[str, Any]]:
         for state in (DisposalState.RUNNING, DisposalState.REFUSED, DisposalState.DUE)
         for one in reader.list_disposals(state)[:SHOWN]
     ]
+
+
+def _survey_deliveries(reader: LedgerReader) -> dict[str, Any]:
+    """Return how many deliveries are in each state, and those that are under way or stuck."""
+    named = (DeliveryState.RUNNING, DeliveryState.PARKED, DeliveryState.PAUSED)
+    found = [one for state in named for one in reader.list_deliveries(state, limit=SHOWN)]
+    return {
+        "counts": reader.count_deliveries(),
+        "open": [one.as_record() for one in found if not one.is_superseded],
+        "paused": None,
+    }
 
 
 def _list_parked(reader: LedgerReader) -> list[dict[str, Any]]:
