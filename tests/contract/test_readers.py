@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -166,6 +166,22 @@ def test_types(name: str, dtype: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", FILES, indirect=True)
 class TestEveryFile:
     """What holds of formats that are one file."""
+
+    def test_reopened(self, case: ReaderCase, path: Path, expected: Voxels) -> None:
+        """A reopened reader lives on its own file: the first one, and its file, may be closed."""
+        planes = list(np.ndindex(*case.shape[:3]))
+        with ExitStack() as stack:
+            with case.opened(path) as first:
+                again: object = first
+                if not isinstance(again, Reopens):
+                    assert [(0, 0, 0)] == planes, "a file of many planes is parsed once"
+                    return
+                file = stack.enter_context(path.open("rb"))
+                reader = again.reopened(file)
+                stack.callback(reader.close)
+            for t, c, z in planes:
+                found = reader.read_plane(t, c, z, (0, case.shape[3]))
+                np.testing.assert_array_equal(expected[t, c, z], found)
 
     def test_from_memory(self, case: ReaderCase, path: Path, expected: Voxels) -> None:
         """A member of an archive, which is bytes in memory, reads the same."""

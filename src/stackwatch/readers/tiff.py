@@ -20,7 +20,7 @@ from stackwatch.errors import (
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo
 from stackwatch.readers.dialects import Description, describe_pages
-from stackwatch.readers.ifd import has_first_tag, read_ifds
+from stackwatch.readers.ifd import Ifd, has_first_tag, read_ifds
 from stackwatch.readers.lsm import LSM_TAG, LsmReader, open_lsm
 from stackwatch.readers.pages import (
     JPEG_COMPRESSIONS,
@@ -90,7 +90,7 @@ class TiffReader:
         """Return a reader of the same content for another thread, without parsing it again."""
         other = copy(self)
         other._file = PositionalFile(file, self._name)
-        other._segments, other._decoders, other._tifffile = {}, {}, None
+        other._decoders, other._tifffile = {}, None  # the segments found are shared: they stay true
         return other
 
     def read_plane(self, t: int, c: int, z: int, rows: tuple[int, int]) -> NDArray[Any]:
@@ -144,7 +144,7 @@ class TiffReader:
         main = self._formats[self._main]
         if main.pixels.kind != "palette":
             return None
-        values = np.array(self._pages[self._main].ints(320), np.uint16)
+        values = np.array(self._page(self._main).ints(320), np.uint16)
         if len(values) != 3 << main.bits:
             raise CorruptSliceError(
                 f"The palette of “{show_path(self._name)}” has {len(values)} entries, not "
@@ -179,8 +179,12 @@ class TiffReader:
         if found is None:
             form = self._formats[page]
             parts = len(self._planes.pages) if self._planes.form == "contiguous" else 1
-            found = self._segments[page] = parse_segments(self._pages[page], form, parts)
+            found = self._segments[page] = parse_segments(self._page(page), form, parts)
         return found
+
+    def _page(self, number: int) -> Ifd:
+        """Return a page that reads through our own file: the first reader's may be closed."""
+        return replace(self._pages[number], file=self._file)
 
     def _check_segments(self) -> None:
         """Make sure at once that every plane is in the file: a late surprise costs an hour."""
@@ -263,7 +267,7 @@ class TiffReader:
     def _decode_segments(self, page: int, form: PageFormat, rows: tuple[int, int]) -> NDArray[Any]:
         """Decode the strips or tiles that hold `rows`; return shape (rows, x, samples)."""
         segments, decode = self._segments_of(page), self._decoder(form, page)
-        tables = self._pages[page].value_bytes(347) or None
+        tables = self._page(page).value_bytes(347) or None
         is_jpeg = form.compression in JPEG_COMPRESSIONS
         planar, contig = (form.samples, 1) if form.is_planar else (1, form.samples)
         dtype = np.dtype(form.pixels.dtype_name)

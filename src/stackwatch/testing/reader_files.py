@@ -49,8 +49,8 @@ def gzipped(write: Write) -> Write:
 
 
 def pages(folder: Path, voxels: Voxels) -> Path:
-    """Write plain pages, uncompressed."""
-    return write_multipage(folder / "a.tif", voxels[0, 0])
+    """Write plain pages, uncompressed, in several strips."""
+    return write_multipage(folder / "a.tif", voxels[0, 0], rowsperstrip=voxels.shape[3] // 4)
 
 
 def tiles_of_pages(folder: Path, voxels: Voxels) -> Path:
