@@ -116,6 +116,8 @@ class UploadRecord:
         When the reservation was sent, Unix milliseconds.
     remote_id : str
         The dataset's id on the server, as soon as it is known.
+    places : str
+        For `paths`: where the server wants each mag, as JSON: `{path in the dataset: its path}`.
     """
 
     stage: UploadStage
@@ -130,6 +132,7 @@ class UploadRecord:
     files_digest: str = ""
     reserved_at_ms: int = 0
     remote_id: str = ""
+    places: str = ""
 
 
 @dataclass(frozen=True, slots=True)

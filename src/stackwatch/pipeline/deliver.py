@@ -99,6 +99,10 @@ def deliver(
     """
     patience = Patience(finish_timeout_s=request.server.finish_timeout_s)
     waiting = waiting or Waiting(journal.cancelled, patience)
+    if request.kind == "paths":
+        from stackwatch.webknossos.paths import mend_moves
+
+        mend_moves(request)
     manifest = checked_manifest(request)
     token = token or find_token(request.server.token_file)
     data_version = request.record.api_version if request.record is not None else 0

@@ -257,16 +257,27 @@ def move_new(source: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number), str(target))
 
 
+def exchange_names(one: Path, other: Path) -> bool:
+    """Let what stands under two names change places at once; False: the file system cannot.
+
+    Raises
+    ------
+    OSError
+        As the system says; `EXDEV` if they are on two file systems.
+    """
+    number = _renameat2(one, other, _RENAME_EXCHANGE)
+    if number and number not in _NO_FLAGS:
+        raise OSError(number, os.strerror(number), str(other))
+    return not number
+
+
 def _exchange(staged: Path, target: Path) -> None:
     """Let two datasets change places: at once, or, where the file system cannot, in two steps.
 
     A kill between the two leaves the target empty and both datasets in staging: `restore_older`
     and the daemon's recovery know what to do.
     """
-    number = _renameat2(staged, target, _RENAME_EXCHANGE)
-    if number and number not in _NO_FLAGS:
-        raise OSError(number, os.strerror(number), str(target))
-    if not number:
+    if exchange_names(staged, target):
         return
     staging = staged.parent.parent
     older = staging / OLDER_FOLDER / target.name

@@ -3,6 +3,7 @@
 from typing import Any
 
 from stackwatch.testing.webknossos_checks import check_object_id, name_error
+from stackwatch.testing.webknossos_data import local_place
 from stackwatch.testing.webknossos_http import (
     RefusedError,
     Request,
@@ -228,7 +229,9 @@ def show_dataset(world: World, request: Request) -> Response:
 def dataset_health(world: World, request: Request) -> Response:
     """Say whether a dataset can be read."""
     found = world.dataset(check_object_id(request.parameters["id"]), request.token)
-    if not found.is_active:
+    layers = (found.source or {}).get("dataLayers", ())
+    paths = [local_place(world, mag["path"]) for layer in layers for mag in layer["mags"]]
+    if not found.is_active or not any(path.is_dir() for path in paths):
         raise refusal("Could not read dataset.")
     return Response()
 

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import zarr
@@ -50,8 +51,13 @@ def local_place(world: World, path: str) -> Path:
     """Return where a mag's path leads on this machine."""
     for remote, local in world.behaviour.remote_places:
         if path.startswith(remote):
-            return Path(local) / path.removeprefix(remote).lstrip("/")
-    return Path(path.removeprefix("file://"))
+            return Path(local) / unquote(path.removeprefix(remote)).lstrip("/")
+    return plain_path(path)
+
+
+def plain_path(path: str) -> Path:
+    """Return a local path that may be written as `file://` URI."""
+    return Path(unquote(path.removeprefix("file://")) if path.startswith("file://") else path)
 
 
 def read_box(

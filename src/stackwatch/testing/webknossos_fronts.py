@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from stackwatch.testing.webknossos_http import LOOPBACK, Listener, Request, Response, Wire
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import (
+        EllipticCurvePrivateKey,
+        EllipticCurvePublicKey,
+    )
+    from cryptography.x509 import ExtensionType
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,66 +37,64 @@ class Certificates:
 def make_certificates(folder: Path) -> Certificates:
     """Make an authority that no system trusts, and a certificate of it for loopback."""
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
 
     folder.mkdir(parents=True, exist_ok=True)
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    names = [
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        for name in ("A lab's own authority", LOOPBACK)
-    ]
-    now = datetime.now(UTC)
     authority_id = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
-
-    def certificate(name: x509.Name, of: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(names[0])
-            .public_key(of)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=2))
-        )
-
-    authority = (
-        certificate(names[0], authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(authority_id, critical=False)
-        .sign(authority_key, hashes.SHA256())
+    authority = _certificate(
+        authority_key,
+        authority_key.public_key(),
+        "A lab's own authority",
+        (x509.BasicConstraints(ca=True, path_length=None), authority_id),
     )
-    shown = (
-        certificate(names[1], key.public_key())
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [
-                    x509.IPAddress(ipaddress.ip_address(LOOPBACK)),
-                    x509.DNSName("localhost"),
-                ]
-            ),
-            critical=False,
-        )
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority_id),
-            critical=False,
-        )
-        .sign(authority_key, hashes.SHA256())
+    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority_id)
+    address = x509.IPAddress(ipaddress.ip_address(LOOPBACK))
+    names = x509.SubjectAlternativeName([address, x509.DNSName("localhost")])
+    shown = _certificate(authority_key, key.public_key(), LOOPBACK, (names, issuer_id))
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
     ca_file, shown_file = folder / "authority.pem", folder / "server.pem"
-    ca_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    shown_file.write_bytes(
-        shown.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    ca_file.write_bytes(authority)
+    shown_file.write_bytes(shown + private)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown_file)
     return Certificates(ca_file, context)
+
+
+def _certificate(
+    authority_key: "EllipticCurvePrivateKey",
+    public_key: "EllipticCurvePublicKey",
+    name: str,
+    extensions: "tuple[ExtensionType, ...]",
+) -> bytes:
+    """Return a certificate of the authority as PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.x509.oid import NameOID
+
+    def named(common_name: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(named(name))
+        .issuer_name(named("A lab's own authority"))
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=2))
+    )
+    for extension in extensions:
+        is_critical = isinstance(extension, x509.BasicConstraints)
+        builder = builder.add_extension(extension, critical=is_critical)
+    signed = builder.sign(authority_key, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM)
 
 
 class RedirectingFront:

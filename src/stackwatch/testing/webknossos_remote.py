@@ -19,7 +19,7 @@ from stackwatch.testing.webknossos_checks import (
     name_error,
     properties_problem,
 )
-from stackwatch.testing.webknossos_data import local_place
+from stackwatch.testing.webknossos_data import local_place, plain_path
 from stackwatch.testing.webknossos_finish import PROPERTIES_FILE, absolute_source
 from stackwatch.testing.webknossos_http import (
     RefusedError,
@@ -101,7 +101,7 @@ def explore(world: World, base: str) -> tuple[dict[str, Any] | None, str]:
 
 def _fetch(world: World, url: str) -> bytes:
     if not is_remote(url):
-        path = Path(url.removeprefix("file://"))
+        path = plain_path(url)
         whitelist = world.behaviour.local_whitelist
         if not any(path.resolve().is_relative_to(Path(place).resolve()) for place in whitelist):
             raise PermissionError(f"Absolute path {path} in local file system is not allowed.")
@@ -206,7 +206,7 @@ def _check_path(world: World, path: str | None) -> None:
         raise refusal(_LEAVING)
     if is_remote(path):
         return
-    local = Path(path.removeprefix("file://"))
+    local = plain_path(path)
     whitelist = world.behaviour.local_whitelist
     if not any(local.is_relative_to(Path(place)) for place in whitelist):
         raise refusal(_LEAVING)

@@ -185,6 +185,7 @@ class World:
 
     def __init__(self, root: Path, behaviour: Behaviour) -> None:
         self.root = root
+        (root / "paths").mkdir(parents=True, exist_ok=True)
         self.behaviour = behaviour
         self.faults = Faults()
         self.clock = MovableClock()

@@ -21,6 +21,7 @@ from stackwatch.webknossos.finishing import CLOCK_SLACK_MS
 from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
 from stackwatch.webknossos.path_rules import plain_path, remote_of
 from stackwatch.webknossos.remote import RemoteDataset, list_named, look_up, remove
+from stackwatch.webknossos.server_time import server_ms
 from stackwatch.webknossos.transport import Answer, Request
 from stackwatch.webknossos.verdicts import verdict_of
 
@@ -68,11 +69,11 @@ class _Registration:
             if found:
                 return self._shipped(record, found)
         record = self._record(self._plan(), "planned")
-        reach("deliver.planned")
+        reach("delivery.planned")
         record = self._record(record, "finishing")
-        reach("deliver.before_finish")
+        reach("delivery.finishing")
         remote_id = self._add(record)
-        reach("deliver.finish_answered")
+        reach("delivery.finish_answered")
         return self._shipped(record, remote_id)
 
     def _is_ours(self, record: UploadRecord) -> bool:
@@ -97,7 +98,7 @@ class _Registration:
             folder_id=self._parcel.folder_id,
             name=self._parcel.name,
             files_digest=self._parcel.local.digest,
-            reserved_at_ms=self._connection.server_ms(),
+            reserved_at_ms=server_ms(self._connection),
         )
 
     def _recovered(self, record: UploadRecord) -> str:
@@ -114,7 +115,7 @@ class _Registration:
             found = self._find(record)
             if found is not None:
                 return found.id
-            age_s = (self._connection.server_ms() - record.reserved_at_ms) / 1000
+            age_s = (server_ms(self._connection) - record.reserved_at_ms) / 1000
             left_s = self._wait.patience.settle_s - age_s
             if left_s <= 0:
                 return ""
@@ -238,7 +239,7 @@ class _Registration:
     def _shipped(self, record: UploadRecord, remote_id: str) -> Shipped:
         if record.stage not in _ENDED:
             record = self._record(replace(record, remote_id=remote_id), "finished")
-            reach("deliver.finished")
+            reach("delivery.finished")
         return Shipped(record)
 
 
