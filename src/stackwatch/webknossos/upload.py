@@ -31,13 +31,12 @@ from stackwatch.webknossos.finishing import (
 from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
 from stackwatch.webknossos.remote import link_of
 from stackwatch.webknossos.sending import ChunkTooLargeError, Sender, UploadGoneError
-from stackwatch.webknossos.transport import Request
+from stackwatch.webknossos.server_time import server_ms
 
 _MOST_UPLOADS: Final = 4
 _MOST_FINISHES: Final = 3
 _SHRINKING: Final = 4
 _MIB: Final = 1 << 20
-_UNKNOWN_CLOCK_SLACK_S: Final = 600
 
 
 def upload_parcel(connection: Connection, parcel: Parcel, reporting: Reporting) -> Shipped:
@@ -144,15 +143,8 @@ class _Upload:
             name=self._parcel.name,
             chunk_bytes=self._chunk_bytes,
             files_digest=self._local.digest,
-            reserved_at_ms=self._server_ms(),
+            reserved_at_ms=server_ms(self._connection),
         )
-
-    def _server_ms(self) -> int:
-        """Return the server's time: what it says of a dataset's age is compared with it."""
-        request = Request("GET", self._connection.api_url("user"))
-        told = self._connection.demand(request, "take the token").server_time
-        own = self._connection.waiting.clock.now() - _UNKNOWN_CLOCK_SLACK_S
-        return int(1000 * (own if told is None else told))
 
     # ------------------------------------------------------------ the stages
 
