@@ -33,11 +33,13 @@ LINE_BYTES_MAX: Final = 40_000
 
 MESSAGE_IDS: Final[dict[str, str]] = {
     "acquisition.settled": "7f574c3574ae473ab1b743425cdc12e0",
+    "job.queued": "c223b7e52d3b462190e807a2fee3fbd4",
     "dataset.published": "069276d41fde4a1b8ff91d90522aadb9",
     "job.parked": "bde3b6a74df94e3b9ef3a35163a69ad3",
     "folder.unavailable": "726040e5fdc6476b835938f0187774c9",
     "folder.recovered": "e287412e85ec4c39b24f8ba05483bc95",
-    "delivery.succeeded": "a7d9f4dddaa348068d5541a56346b2f1",
+    "job.delivered": "a7d9f4dddaa348068d5541a56346b2f1",
+    "delivery.parked": "17285b8244ec402b950a84a0708b317e",
     "part.stopped": "6b343b1e862a47b18a9e6c6705df4c7a",
 }
 """What an event is known by, for ever: a number is never given to another event."""
