@@ -84,7 +84,13 @@ class Event(StrEnum):
     LIBRARY_WARNED = "library.warned"
     LOG_LOST = "log.lost"
     MISTAKE_CAUGHT = "mistake.caught"
+    NOTICE_DROPPED = "notice.dropped"
+    NOTICE_FAILED = "notice.failed"
+    NOTICE_SENT = "notice.sent"
     PREVIEW_FAILED = "preview.failed"
+    PAGE_FAILED = "page.failed"
+    PAGE_REFUSED = "page.refused"
+    PAGE_STARTED = "page.started"
     PART_RECOVERED = "part.recovered"
     PART_STOPPED = "part.stopped"
     RANGE_DONE = "range.done"
@@ -108,10 +114,10 @@ KEYS: Final = frozenset({
     "bytes_written", "changed", "content_digest", "datasets", "delivery_id", "disposition",
     "error_code", "event", "exc_info", "exception", "files", "folder", "folders", "free_bytes",
     "generation", "hint", "host", "job_id", "layer", "layout", "left", "level", "lines", "link",
-    "logger", "look", "mag", "message", "mib_per_s", "needed_bytes", "needs_restart", "parked",
-    "path", "peak_mib", "pid", "range", "reason", "removed", "reserve_bytes", "retry_at_utc",
-    "seconds", "server", "shape_zyx", "signal", "slices", "state", "timestamp", "total_bytes",
-    "version", "voxels", "workers",
+    "listen", "logger", "look", "mag", "message", "mib_per_s", "needed_bytes", "needs_restart",
+    "parked", "path", "peak_mib", "pid", "range", "reason", "receiver", "removed", "reserve_bytes",
+    "retry_at_utc", "seconds", "server", "shape_zyx", "signal", "slices", "state", "timestamp",
+    "total_bytes", "version", "voxels", "workers",
 })  # fmt: skip
 """Every key a log line may carry: units in the name."""
 

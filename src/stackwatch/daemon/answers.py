@@ -85,7 +85,7 @@ class Answers:
             "folders": [folder.as_record() for folder in self._history.list_folders()],
             "paused": {name: one.as_record() for name, one in self._conversions.paused.items()},
             "jobs": self._history.count_jobs(),
-            "converting": [_describe(running) for running in self._conversions.running],
+            "converting": [describe_running(running) for running in self._conversions.running],
             "deliveries": {
                 "counts": self._history.count_deliveries(),
                 **self._deliveries.describe(),
@@ -117,7 +117,8 @@ class Answers:
         return {"status": "scanning", "folder": name}
 
 
-def _describe(running: Running) -> dict[str, Any]:
+def describe_running(running: Running) -> dict[str, Any]:
+    """Return a running conversion as `status` tells of it."""
     worker = running.worker
     return {
         "job_id": running.job.job_id,

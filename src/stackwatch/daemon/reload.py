@@ -65,15 +65,20 @@ def plan_swap(old: Settings, new: Settings) -> Swap:
     A folder is its name: under another path it is the same folder, and what lies in it under the
     same names are the same acquisitions.
     """
-    needs_restart: tuple[str, ...] = ()
+    needs_restart: list[str] = []
     if new.daemon.state_dir != old.daemon.state_dir:
         daemon = new.daemon.model_copy(update={"state_dir": old.daemon.state_dir})
-        new, needs_restart = new.model_copy(update={"daemon": daemon}), ("daemon.state_dir",)
+        new = new.model_copy(update={"daemon": daemon})
+        needs_restart.append("daemon.state_dir")
+    if new.web.listen != old.web.listen:
+        web = new.web.model_copy(update={"listen": old.web.listen})
+        new = new.model_copy(update={"web": web})
+        needs_restart.append("web.listen")
     before = {folder.name: folder for folder in old.folder}
     after = {folder.name: folder for folder in new.folder}
     return Swap(
         settings=new,
-        needs_restart=needs_restart,
+        needs_restart=tuple(needs_restart),
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         changed=tuple(

@@ -29,6 +29,7 @@ from stackwatch.daemon.heartbeats import CONTROL, Heartbeats
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.mistakes import Mistakes
+from stackwatch.daemon.page import Page
 from stackwatch.daemon.pictures import Pictures
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, Swap
@@ -149,6 +150,7 @@ class Service:
             ),
             Pictures(ledger, clock, state_dir),
             deliveries,
+            Page(self._watching, self._conversions, clock, self._heartbeats, self._ask),
             Watchdog(self._heartbeats, self._notifier, clock),  # the last one
         )
         self._backups = Backups(state_dir, clock)

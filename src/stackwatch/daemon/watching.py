@@ -107,6 +107,10 @@ class Watching:
         self._beat_scans = heartbeats.expect(SCANS)
         self._beat_hints = heartbeats.expect(HINTS)
 
+    def hint_health(self) -> dict[str, HintHealth]:
+        """Return how the events of each drop folder are doing, by name."""
+        return self._hints.health()
+
     # ------------------------------------------------------------ settings
 
     def adopt(self, settings: Settings) -> None:

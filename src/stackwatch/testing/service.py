@@ -44,6 +44,8 @@ class ServiceBench:
         More lines for `[[folder]]`.
     daemon : str
         More lines for `[daemon]`.
+    web : str
+        The lines of `[web]`; without them no page is served.
     delivery : Path or None
         Script to run in the place of the delivery process; None takes the real one.
     """
@@ -55,6 +57,7 @@ class ServiceBench:
         folder: str = "",
         daemon: str = "",
         delivery: Path | None = None,
+        web: str = 'listen = ""',
     ) -> None:
         self.root = root
         self.drop = root / "drop"
@@ -62,6 +65,7 @@ class ServiceBench:
         self.state_dir = root / "state"
         self.config = root / "config.toml"
         self._scripts = (worker, delivery)
+        self._web = web
         self._process: BaseProcess | None = None
         for path in (self.drop, self.target, self.state_dir):
             path.mkdir()
@@ -72,6 +76,7 @@ class ServiceBench:
         """Write the configuration anew."""
         self.config.write_text(
             f'[daemon]\nstate_dir = "{self.state_dir}"\nmemory_gib = 0.5\n{daemon}\n'
+            f"[web]\n{self._web}\n"
             f'[[folder]]\nname = "em"\npath = "{self.drop}"\ntarget = "{self.target}"\n'
             f"quiet_gap_s = 0.2\nvoxel_size_nm = [1, 1, 1]\n{folder}\n",
             encoding="utf-8",

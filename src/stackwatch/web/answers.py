@@ -1,0 +1,106 @@
+"""What programs ask: health, metrics, and the documents of the command line below `/api/`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+
+from stackwatch.errors import StackwatchError, UsageError
+from stackwatch.ledger.documents import build_job, build_jobs, build_status
+from stackwatch.ledger.explaining import WATCH_KEYS, explain, find_acquisition
+from stackwatch.model.job import JobState
+from stackwatch.web.site import document, error_document, is_number
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from stackwatch.web.live import Ask
+    from stackwatch.web.site import Site
+
+LIMIT: int = 50
+LIMIT_MAX: int = 1000
+
+
+def answer_health(site: "Site") -> Response:
+    """Return 200 while every part of the service is alive and the ledger takes writes, else 503."""
+    parts, snapshot = site.service.list_parts(), site.service.snapshot
+    is_well = all(part.is_alive for part in parts) and not snapshot.degraded
+    record = {
+        "status": "ok" if is_well else "failing",
+        "is_stopping": snapshot.is_stopping,
+        "degraded": snapshot.degraded or None,
+        "parts": {
+            part.name: {"is_alive": part.is_alive, "silent_s": round(part.silent_s, 1)}
+            for part in parts
+        },
+    }
+    return _json(record, 200 if is_well else 503)
+
+
+def answer_metrics(site: "Site") -> Response:
+    """Return the metrics."""
+    text, kind = site.metrics.render()
+    return Response(text, headers={"content-type": kind})
+
+
+def answer_status(site: "Site") -> Response:
+    """Return the document of `stackwatch status`."""
+    return _json(build_status(site.browser, site.service.snapshot.as_live()))
+
+
+def answer_jobs(site: "Site", query: Mapping[str, str]) -> Response:
+    """Return the document of `stackwatch jobs list`."""
+    state, limit = query.get("state", ""), query.get("limit", str(LIMIT))
+    if state and state not in set(JobState):
+        return refuse(UsageError(f"No job is ever “{state}”.", hint=f"One of {_states()}."))
+    if not is_number(limit) or not 1 <= int(limit) <= LIMIT_MAX:
+        hint = f"Give a `limit` from 1 to {LIMIT_MAX}."
+        return refuse(UsageError(f"“{limit}” is no number of jobs. {hint}", hint=hint))
+    wanted = JobState(state) if state else None
+    return _json(build_jobs(site.browser, wanted, query.get("folder") or None, int(limit)))
+
+
+def answer_job(site: "Site", job_id: int) -> Response:
+    """Return the document of `stackwatch jobs show`."""
+    record = build_job(site.browser, job_id)
+    if record is None:
+        return refuse(UsageError(f"There is no job {job_id}.", job=job_id), 404)
+    return _json(record)
+
+
+async def answer_explain(site: "Site", request: "Request") -> Response:
+    """Return the document of `stackwatch jobs explain`."""
+    what = request.query_params.get("what", "")
+    try:
+        found = find_acquisition(site.browser, what)
+    except UsageError as error:
+        return refuse(error, 404)
+    place = site.browser.find_acquisition(found.acquisition_id)
+    assert place is not None  # it was found right now
+    command = {"command": "explain", "path": str(place.path)}
+    live = await site.aside.run(lambda: _ask_watcher(site.service.ask, command))
+    return _json(explain(site.browser, found, live))
+
+
+def _ask_watcher(ask: "Ask", command: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the watcher knows, None if it knows nothing of it."""
+    try:
+        answer = ask(command)
+    except StackwatchError:
+        return None
+    if answer.get("acquisition") is None:
+        return None
+    return {key: answer.get(key) for key in WATCH_KEYS}
+
+
+def refuse(error: StackwatchError, status: int = 400) -> Response:
+    """Return an error as its document."""
+    return JSONResponse(error_document(error), status)
+
+
+def _json(record: Mapping[str, Any], status: int = 200) -> Response:
+    return JSONResponse(document(record), status)
+
+
+def _states() -> str:
+    return ", ".join(f"`{state}`" for state in JobState)
