@@ -16,6 +16,7 @@ from stackwatch.cli import (
     inspect,
     jobs,
     ledger,
+    notices,
     preview,
     replay,
     service,
@@ -68,6 +69,7 @@ jobs.register(app)
 deliveries.register(app)
 config.register(app)
 ledger.register(app)
+notices.register(app)
 replay.register(app)
 demo.register(app)
 

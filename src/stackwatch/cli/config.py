@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stackwatch.settings import LoadedSettings
 
 _MASK = "********"
-_SECRET_WORDS = ("token", "secret", "password")
+_SECRET_WORDS = ("token", "secret", "password", "webhook")
 
 
 def register(app: typer.Typer) -> None:
@@ -166,7 +166,7 @@ def _list_values(loaded: "LoadedSettings") -> list[dict[str, Any]]:
 
 def _masked(key: str, value: Any) -> Any:
     is_secret = any(word in key.lower() for word in _SECRET_WORDS)
-    return _MASK if is_secret and value is not None else value
+    return _MASK if is_secret and value not in (None, (), []) else value
 
 
 def _as_toml(value: Any) -> str:

@@ -61,12 +61,15 @@ class Pause:
         For a person.
     needed_bytes, free_bytes, reserve_bytes : int
         `free_bytes` above the reserve and above what running conversions still need.
+    is_target_away : bool
+        Not for lack of room: nothing can be written there at all.
     """
 
     reason: str
     needed_bytes: int = 0
     free_bytes: int = 0
     reserve_bytes: int = 0
+    is_target_away: bool = False
 
     def as_record(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -155,7 +158,7 @@ def judge_room(
         in vain, and block what comes after it; its own worker shall tell.
     """
     if room.obstacle:
-        return Pause(f"waits for its target: {room.obstacle}", need.bytes)
+        return Pause(f"waits for its target: {room.obstacle}", need.bytes, is_target_away=True)
     reserve = plan_reserve(reserve_gib, room.total_bytes)
     if need.bytes > room.total_bytes - reserve or 0 < room.total_inodes < need.inodes:
         return None

@@ -30,6 +30,7 @@ from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.mistakes import Mistakes
 from stackwatch.daemon.page import Page
+from stackwatch.daemon.notices import make_notices
 from stackwatch.daemon.pictures import Pictures
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, Swap
@@ -149,6 +150,9 @@ class Service:
                 ledger, self._watching, clock, self._conversions.guard, self._inbox.put, state_dir
             ),
             Pictures(ledger, clock, state_dir),
+            make_notices(
+                ledger, self._watching, self._conversions, clock, self._inbox.put, state_dir
+            ),
             deliveries,
             Page(self._watching, self._conversions, clock, self._heartbeats, self._ask),
             Watchdog(self._heartbeats, self._notifier, clock),  # the last one

@@ -23,6 +23,7 @@ from stackwatch.ledger.folders import FolderVerbs
 from stackwatch.ledger.generations import GenerationVerbs
 from stackwatch.ledger.jobs import JobVerbs
 from stackwatch.ledger.lock import StateLock
+from stackwatch.ledger.notices import NoticeVerbs
 from stackwatch.ledger.records import DatasetRecord, Job
 from stackwatch.ledger.schema import ensure_schema
 from stackwatch.ledger.verdicts import VerdictVerbs
@@ -66,6 +67,7 @@ class Ledger:
     datasets : DatasetVerbs
     generations : GenerationVerbs
     disposals : DisposalVerbs
+    notices : NoticeVerbs
     deliveries : DeliveryVerbs
     migrated_from : Path or None
         The copy that was made because the file had an older schema.
@@ -85,6 +87,7 @@ class Ledger:
         self.datasets = DatasetVerbs(book)
         self.generations = GenerationVerbs(book)
         self.disposals = DisposalVerbs(book)
+        self.notices = NoticeVerbs(book)
         self.deliveries = DeliveryVerbs(book)
 
     @classmethod

@@ -410,3 +410,64 @@ WHERE job_id = :job_id AND event = 'delivery.failed'
 -- name: delivery_counts
 SELECT y.state, count(*) AS number FROM deliveries AS y JOIN datasets AS s ON s.id = y.dataset_id
 WHERE y.state = 'delivered' OR s.state = 'published' GROUP BY y.state;
+
+-- name: insert_notice
+INSERT INTO notices (kind, is_recovery, subject, facts, state, created_at_us, finished_at_us)
+VALUES (:kind, :is_recovery, :subject, :facts, :state, :now_us, :finished_at_us)
+RETURNING *;
+
+-- name: due_notices
+SELECT * FROM notices WHERE state = 'due' ORDER BY id;
+
+-- name: last_notices
+SELECT * FROM notices ORDER BY id DESC LIMIT :limit;
+
+-- name: open_problems
+SELECT * FROM notices AS n
+WHERE n.is_recovery = 0 AND n.kind <> 'delivered' AND n.id = (
+    SELECT max(later.id) FROM notices AS later
+    WHERE later.kind = n.kind AND later.subject = n.subject)
+ORDER BY n.id;
+
+-- name: last_notice_sent
+SELECT max(finished_at_us) AS at_us FROM notices WHERE state = 'sent';
+
+-- name: notice_attempt
+UPDATE notices SET
+    attempt = attempt + 1, facts = :facts, error = :error, not_before_us = :not_before_us
+WHERE id = :notice_id AND state = 'due';
+
+-- name: notice_finished
+UPDATE notices SET state = :state, finished_at_us = :now_us
+WHERE id = :notice_id AND state = 'due';
+
+-- name: parked_acquisitions
+SELECT
+    a.id AS acquisition_id, f.name AS folder, a.key, j.id AS job_id,
+    coalesce(j.finished_at_us, 0) AS since_us,
+    iif(a.error <> '' OR j.error IS NULL, a.error, j.error) AS error
+FROM acquisitions AS a
+JOIN folders AS f ON f.id = a.folder_id
+LEFT JOIN jobs AS j ON j.id = (SELECT max(id) FROM jobs WHERE jobs.acquisition_id = a.id)
+WHERE a.state = 'parked' AND a.vanished_at_us IS NULL AND f.is_configured = 1
+ORDER BY a.id;
+
+-- name: parked_deliveries
+SELECT
+    d.id AS delivery_id, facts.name, facts.folder, d.server, d.error,
+    coalesce(d.finished_at_us, 0) AS since_us
+FROM deliveries AS d
+JOIN dataset_facts AS facts ON facts.id = d.dataset_id
+WHERE d.state = 'parked' AND facts.state IN ('publishing', 'published')
+ORDER BY d.id;
+
+-- name: deliveries_to_tell
+SELECT d.id AS delivery_id, facts.name, facts.folder, d.server, d.link, d.finished_at_us
+FROM deliveries AS d
+JOIN dataset_facts AS facts ON facts.id = d.dataset_id
+WHERE d.state = 'delivered' AND d.finished_at_us >= :since_us AND NOT EXISTS (
+    SELECT 1 FROM notices WHERE kind = 'delivered' AND subject = 'delivery:' || d.id)
+ORDER BY d.id;
+
+-- name: delivery_fate
+SELECT state FROM deliveries WHERE id = :delivery_id;

@@ -16,6 +16,7 @@ from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.ledger.disposals import NO_CONDITIONS, DisposalRecord
 from stackwatch.ledger.ledger import LEDGER_NAME
 from stackwatch.ledger.lock import is_locked
+from stackwatch.ledger.notices import notice_from_row
 from stackwatch.ledger.records import (
     AcquisitionRecord,
     DaemonRecord,
@@ -30,6 +31,7 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.delivery import DeliveryState
 from stackwatch.model.disposal import DisposalState
 from stackwatch.model.job import AcquisitionState, JobId, JobState
+from stackwatch.model.notice import Notice
 
 MAX_ROWS: Final = 1000
 
@@ -182,6 +184,10 @@ class LedgerReader:
         """Return disposals in a state, the one that is due first first."""
         rows = self._rows("disposals", **{**NO_CONDITIONS, "state": state})
         return tuple(sorted(map(DisposalRecord.from_row, rows), key=lambda one: one.due_at_us))
+
+    def list_notices(self, limit: int = MAX_ROWS) -> tuple[Notice, ...]:
+        """Return what people were told or are to be told, the newest first."""
+        return tuple(map(notice_from_row, self._rows("last_notices", limit=limit)))
 
     def superseded_jobs(self) -> frozenset[JobId]:
         """Return the jobs whose datasets a newer content has taken the place of."""
