@@ -7,6 +7,7 @@ Source: Leica's description of its image file formats, as liffile documents it: 
 """
 
 import re
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
@@ -73,7 +74,9 @@ def recognise(folder: Folder) -> tuple[SceneDraft, ...]:
         )
     warnings = folder.ensure_arrived(lofs)
     return tuple(
-        SceneDraft(split_suffix(path.rpartition("/")[2])[0], _verdict(folder, path, warnings))
+        SceneDraft(
+            split_suffix(path.rpartition("/")[2])[0], partial(_verdict, folder, path, warnings)
+        )
         for path in lofs
     )
 

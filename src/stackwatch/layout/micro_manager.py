@@ -9,6 +9,7 @@ metadata as it goes, and the closing brace at the end of the acquisition.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from stackwatch.errors import (
@@ -22,6 +23,7 @@ from stackwatch.layout.drafts import LayerDraft, StackDraft, Verdict
 from stackwatch.layout.kinds import FileKind, kind_of, split_suffix
 from stackwatch.layout.micro_manager_text import PlaneText, parse_metadata
 from stackwatch.layout.names import natural_key
+from stackwatch.layout.refusals import show_extent
 from stackwatch.layout.scene_drafts import (
     Folder,
     Place,
@@ -104,7 +106,7 @@ def _of_image_files(
     return tuple(
         SceneDraft(
             place.rpartition("/")[2],
-            _verdict(folder, place, by_folder[place], told[place], warnings),
+            partial(_verdict, folder, place, by_folder[place], told[place], warnings),
         )
         for place in told
     )
@@ -212,8 +214,8 @@ def _of_stack_files(folder: Folder, paths: Sequence[str]) -> tuple[SceneDraft, .
         groups[first if first in stems.values() else stem].append(path)
     scenes = []
     for stem, files in groups.items():
-        name = _STACK_FILE.split(stem, 1)[1].strip("_")
-        scenes.append(SceneDraft(name, _verdict_of_stacks(folder, files, warnings)))
+        name = stem.partition("_MMStack")[2].strip("_")
+        scenes.append(SceneDraft(name, partial(_verdict_of_stacks, folder, files, warnings)))
     return tuple(scenes)
 
 
@@ -247,11 +249,9 @@ def _verdict_of_stacks(folder: Folder, files: Sequence[str], warnings: tuple[str
         )
         for c, (label, channel) in enumerate(channel_labels(first))
     ]
-    more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
-    evidence = (
-        f"“{show_path(files[0])}”{more} of Micro-Manager: {size[0]} timepoints, {size[1]} "
-        f"channels, {size[2]} slices",
-    )
+    shown = " and ".join(f"“{show_path(path)}”" for path in files[:3])
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    evidence = (f"{shown}{more} of Micro-Manager: {show_extent(first)}",)
     return Verdict(
         MICRO_MANAGER, evidence, tuple(LayerDraft(stack) for stack in stacks), (*warnings, *said)
     )

@@ -12,8 +12,9 @@ import configparser
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from stackwatch.errors import (
@@ -25,6 +26,7 @@ from stackwatch.errors import (
 from stackwatch.layout.assembly import MOST_PADDING
 from stackwatch.layout.drafts import LayerDraft, Verdict
 from stackwatch.layout.kinds import FileKind, kind_of
+from stackwatch.layout.names import Number
 from stackwatch.layout.numbering import Numbering, read_numbering, show_number, show_ranges
 from stackwatch.layout.scene_drafts import Folder, SceneDraft, refuse_others, stack_of
 from stackwatch.layout.voxel_size import StatedSize
@@ -40,6 +42,9 @@ _TILE: Final = re.compile(r"tiles/g(\d+)/t(\d+)/[^/]*_g\1_t\2_s(\d+)\.\w+")
 _DONE: Final = "Stack completed."
 _ROUNDING_NM: Final = 2.0
 """Depths are listed in whole nanometres, cut off."""
+
+_STEP_ROUNDING_NM: Final = 0.5
+"""What that makes of a mean distance at most: then the stated thickness is the exact one."""
 
 _HEAD_BYTES: Final = 2**20
 _TAIL_BYTES: Final = 2**16
@@ -68,6 +73,12 @@ class _Logs:
     z_nm: Mapping[str, tuple[int, float]]
     sizes: tuple[tuple[str, str, float, float], ...]
     is_completed: bool | None
+
+    def slices_of(self, grid: str) -> set[int]:
+        """Return the number of every slice that is listed of any tile of a grid."""
+        return {
+            number for path, (number, _) in self.z_nm.items() if path.startswith(f"tiles/g{grid}/")
+        }
 
 
 @dataclass(slots=True)
@@ -108,7 +119,9 @@ def recognise(folder: Folder) -> tuple[SceneDraft, ...]:
     if len(stacks) > 1:
         warnings += (f"tiles are not stitched: each of the {len(stacks)} becomes a dataset",)
     return tuple(
-        SceneDraft(f"g{grid}_t{tile}", _verdict(folder, logs, (grid, tile), stack, warnings))
+        SceneDraft(
+            f"g{grid}_t{tile}", partial(_verdict, folder, logs, (grid, tile), stack, warnings)
+        )
         for (grid, tile), stack in sorted(stacks.items())
     )
 
@@ -257,7 +270,10 @@ def _left_out(folder: Folder, logs: _Logs, paths: Iterable[str]) -> tuple[str, .
             strays.append(path)
     if strays:
         raise refuse_others(folder, "a stack of SBEMimage", strays)
-    return tuple(f"left out: {n} images in “{place}”" for place, n in sorted(counts.items()))
+    return tuple(
+        f"left out: {n} image{'' if n == 1 else 's'} in “{place}”"
+        for place, n in sorted(counts.items())
+    )
 
 
 def _ending(folder: Folder, logs: _Logs) -> tuple[str, ...]:
@@ -282,13 +298,14 @@ def _verdict(
     numbers = sorted(stack.paths)
     files = [stack.paths[number] for number in numbers]
     folder.ensure_planar(files)
-    numbering = read_numbering(numbers)
-    _check_slices(folder, tile, numbering)
-    places = {(0, 0, z): PlaneRef(i) for i, z in enumerate(numbering.positions)}
+    numbering = read_numbering(logs.slices_of(tile[0]))
+    position = dict(zip(numbering.values, numbering.positions, strict=False))
+    _check_slices(folder, tile, numbering, [n for n in numbering.values if n not in stack.paths])
+    places = {(0, 0, position[number]): PlaneRef(i) for i, number in enumerate(numbers)}
     depth = numbering.positions[-1] + 1
     black = depth - len(files)
     said = (f"{black} missing slices become black (`missing_slices`)",) if black else ()
-    step, remark = _step(logs, tile, stack, numbers, numbering)
+    step, remark = _step(logs, tile, stack, position, float(numbering.stride))
     name = f"grid {tile[0]}, tile {tile[1]}"
     stated = tuple(
         StatedSize(path, PartialVoxelSize(size or None, size or None, step), "SBEMimage metadata")
@@ -310,17 +327,20 @@ def _verdict(
     )
 
 
-def _check_slices(folder: Folder, tile: Tile, numbering: Numbering) -> None:
-    if not numbering.breaks and not numbering.missing:
+def _check_slices(folder: Folder, tile: Tile, numbering: Numbering, lacking: list[Number]) -> None:
+    """Make sure that a tile has every slice of its grid, or that they may be black."""
+    if not (numbering.breaks or numbering.missing or lacking):
         return
-    count = numbering.missing_count
+    count = numbering.missing_count + len(lacking)
     is_few = count <= MOST_PADDING * len(numbering.values)
     if not numbering.breaks and folder.options.missing_slices == "black" and is_few:
         return
-    raise _gap(folder, tile, numbering)
+    raise _gap(folder, tile, numbering, lacking)
 
 
-def _gap(folder: Folder, tile: Tile, numbering: Numbering) -> StackwatchError:
+def _gap(
+    folder: Folder, tile: Tile, numbering: Numbering, lacking: list[Number]
+) -> StackwatchError:
     name = f"grid {tile[0]}, tile {tile[1]} of {folder.shown}"
     if numbering.breaks:
         before, after = numbering.breaks[0]
@@ -332,36 +352,33 @@ def _gap(folder: Folder, tile: Tile, numbering: Numbering) -> StackwatchError:
             hint=hint,
         )
     hint = 'Copy them in, or set `missing_slices = "black"`.'
+    absent = sorted([*numbering.missing, *((one, one) for one in lacking)])
     return MissingSlicesError(
-        f"{name} lacks slices {show_ranges(numbering.missing)}: it was not active, or they were "
-        f"not copied. {hint}",
+        f"{name} lacks slices {show_ranges(absent)}: it was not active, or they were not copied. "
+        f"{hint}",
         hint=hint,
-        missing_count=numbering.missing_count,
-        missing=[show_ranges([one]) for one in numbering.missing[:100]],
+        missing_count=numbering.missing_count + len(lacking),
+        missing=[show_ranges([one]) for one in absent[:100]],
         expected=f"{show_number(numbering.values[0])}-{show_number(numbering.values[-1])}",
     )
 
 
 def _step(
-    logs: _Logs, tile: Tile, stack: _TileStack, numbers: Sequence[int], numbering: Numbering
+    logs: _Logs, tile: Tile, stack: _TileStack, position: Mapping[Number, int], stride: float
 ) -> tuple[float | None, tuple[str, ...]]:
     """Return the distance of slices in nanometres, if it is one, and what is to be said of it."""
-    if len(numbers) < 2:
+    depths = sorted((position[number], depth) for number, depth in stack.z_nm.items())
+    (start, first), (end, last) = depths[0], depths[-1]
+    if start == end:
         return None, ()
-    first = stack.z_nm[numbers[0]]
-    mean = (stack.z_nm[numbers[-1]] - first) / numbering.positions[-1]
-    off = max(
-        abs(stack.z_nm[number] - first - mean * position)
-        for number, position in zip(numbers, numbering.positions, strict=True)
-    )
+    mean = (last - first) / (end - start)
+    off = max(abs(depth - first - mean * (z - start)) for z, depth in depths)
     if mean <= 0 or off > _ROUNDING_NM:
         return None, (
             f"the depths of the slices are not evenly spaced ({off:,.0f} nm off a mean distance of "
             f"{mean:g} nm): z is left open",
         )
-    told = {thickness for _, grid, _, thickness in logs.sizes if grid == tile[0] and thickness}
-    for thickness in told:
-        exact = thickness * float(numbering.stride)
-        if abs(exact - mean) <= 0.5:
-            return exact, ()
+    for _, grid, _, thickness in logs.sizes:
+        if grid == tile[0] and thickness and abs(thickness * stride - mean) <= _STEP_ROUNDING_NM:
+            return thickness * stride, ()
     return mean, ()

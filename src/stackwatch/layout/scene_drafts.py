@@ -33,10 +33,18 @@ class TextOf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SceneDraft:
-    """One dataset of an acquisition: the name that tells it from the others, and its verdict."""
+    """One dataset of an acquisition.
+
+    Attributes
+    ----------
+    name : str
+        What tells it from the others.
+    decide : callable
+        Returns the verdict on it; raises what parks it. Called for what is wanted only.
+    """
 
     name: str
-    verdict: Verdict
+    decide: Callable[[], Verdict]
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,14 +108,14 @@ def _plan_drafts(planner: _Planner, drafts: Sequence[SceneDraft]) -> tuple[Datas
     scenes = [draft.name for draft in drafts]
     wanted = choose_scenes(scenes, planner.options.scenes, show_path(planner.listing.root))
     if len(drafts) == 1:
-        return (planner.plan(verdict=drafts[0].verdict),)
+        return (planner.plan(verdict=drafts[0].decide()),)
     names = name_scenes(scenes)
     return tuple(
         _named(
             names[scene],
             scenes[scene],
             lambda scene=scene: planner.plan(  # type: ignore[misc]
-                verdict=drafts[scene].verdict
+                verdict=drafts[scene].decide()
             ),
         )
         for scene in wanted

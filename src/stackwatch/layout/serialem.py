@@ -4,6 +4,7 @@ A stack with its `.mdoc` is read as any file is; what the text says is added by 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from stackwatch.errors import IncompleteAcquisitionError, UnknownLayoutError
@@ -64,7 +65,7 @@ def recognise(folder: Folder) -> tuple[SceneDraft, ...]:
             hint=hint,
             missing_count=len(wanted),
         )
-    return (SceneDraft("", _verdict(folder, path, doc, wanted, files)),)
+    return (SceneDraft("", partial(_verdict, folder, path, doc, wanted, files)),)
 
 
 def _verdict(
