@@ -155,9 +155,9 @@ def _setup_number(info: ImageInfo) -> str:
 
 
 def _hitachi(text: str, path: str, text_of: TextOf, probe: Probe) -> Told:
+    if not text_of(text, head=_HEAD_BYTES, is_content=False).lstrip().startswith(_HITACHI):
+        return (), ()  # somebody's notes: no part of the content
     content = text_of(text, head=_HEAD_BYTES)
-    if not content.lstrip().startswith(_HITACHI):
-        return (), ()
     words = {
         key.strip(): value.strip()
         for key, is_pair, value in (line.partition("=") for line in content.splitlines())

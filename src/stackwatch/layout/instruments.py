@@ -22,7 +22,7 @@ INSTRUMENTS: Final[dict[str, Recogniser]] = {
 """By the name of the layout; the order decides nothing."""
 
 _TEXTS: Final = re.compile(
-    r"(.*/)?(metadata\.txt|[^/]*\.(idoc|xlef|xlif|xlcf)"
+    r"(.*/)?(([^/]*_)?metadata\.txt|[^/]*\.(idoc|xlef|xlif|xlcf)"
     r"|meta/logs/(imagelist|metadata|config)_\d+\.txt)",
     re.IGNORECASE,
 )

@@ -47,6 +47,7 @@ MICRO_MANAGER: Final = "micro-manager"
 """Name of this layout, as the `layout` setting takes it."""
 
 _METADATA: Final = "metadata.txt"
+_HEAD_BYTES: Final = 2**20
 _STACK_FILE: Final = re.compile(r"_MMStack(?=[_.])")
 _CONTINUED: Final = re.compile(r"_[1-9]\d*\Z")
 
@@ -212,11 +213,28 @@ def _of_stack_files(folder: Folder, paths: Sequence[str]) -> tuple[SceneDraft, .
     for path, stem in sorted(stems.items(), key=lambda pair: natural_key(pair[0])):
         first = _CONTINUED.sub("", stem)
         groups[first if first in stems.values() else stem].append(path)
+    meant = _meant_by_texts(folder, groups)
+    if len(groups) < meant:
+        if folder.options.missing_slices == "park":
+            raise _fewer_positions(folder, list(groups), meant)
+        warnings += (f"{len(groups)} of {meant} positions are there (`missing_slices`)",)
     scenes = []
     for stem, files in groups.items():
         name = stem.partition("_MMStack")[2].strip("_")
         scenes.append(SceneDraft(name, partial(_verdict_of_stacks, folder, files, warnings)))
     return tuple(scenes)
+
+
+def _meant_by_texts(folder: Folder, groups: Mapping[str, Sequence[str]]) -> int:
+    """Return how many files of positions the texts beside them announce; 0 where there are none."""
+    there = {entry.path for entry in folder.listing.entries}
+    for stem, files in groups.items():
+        path = files[0].rpartition("/")[0]
+        path = f"{path}/{stem}_{_METADATA}" if path else f"{stem}_{_METADATA}"
+        told = parse_metadata(folder.text_of(path, head=_HEAD_BYTES)) if path in there else None
+        if told is not None and not folder.probe(files[0]).scenes:
+            return _meant_positions(told.summary)
+    return 0
 
 
 def _verdict_of_stacks(folder: Folder, files: Sequence[str], warnings: tuple[str, ...]) -> Verdict:

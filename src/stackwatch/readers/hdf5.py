@@ -238,7 +238,7 @@ def _read_views(opened: h5py.File, file: BinaryIO, name: str, scene: int) -> Chu
         can_read_rows=reads_rows(chunk[1], height),
         is_time_declared=True,
         is_z_declared=True,
-        notes=("BigDataViewer: voxel sizes and transformations of its XML are not read",),
+        notes=("BigDataViewer: transformations of its XML are not applied",),
         scenes=setups,
         scene=scene,
     )

@@ -310,6 +310,22 @@ def test_stack_files_are_joined_by_their_tables(tmp_path: Path, planned: Planned
     )
 
 
+def test_a_position_whose_file_is_missing_is_missed(tmp_path: Path, planned: Planned):
+    """The text beside the files announces how many positions there are."""
+    run = replace(RUN, positions=("Pos0", "Pos1", "Pos2"))
+    for p, name in enumerate(run.positions[:2]):
+        places = [place for place in run.places() if place[0] == p]
+        write_mmstack(tmp_path / f"a_MMStack_{name}.ome.tif", run, places)
+        text = {"Summary": run.summary()}
+        (tmp_path / f"a_MMStack_{name}_metadata.txt").write_text(json.dumps(text))
+
+    with pytest.raises(IncompleteAcquisitionError, match="announces 3 positions"):
+        planned(tmp_path)
+    plans, _ = planned(tmp_path, missing_slices="black")
+
+    assert ["Pos0", "Pos1"] == [plan.scene_name for plan in plans]
+
+
 def test_a_part_of_a_stack_that_is_missing_is_missed(tmp_path: Path, planned: Planned):
     """Alone or among others: planes that the summary announces and no table names."""
     for stem, places in (("Pos0", RUN.places()[:7]), ("Pos0_1", RUN.places()[7:10])):
