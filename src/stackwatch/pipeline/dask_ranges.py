@@ -24,6 +24,9 @@ from stackwatch.pipeline.ranges import read_receipt, run_range
 
 LOOK_S = 0.25
 CONNECT_S = 10.0
+ASK_S = 2.0
+"""How often the scheduler is asked who it is."""
+
 TRIES: Final = 4
 """How often the workers of one range may be lost before it is blamed."""
 
@@ -49,6 +52,8 @@ class DaskExecutor:
         self._options = options
         self._cluster = _start_cluster(options)
         self._client: Any = None
+        self._scheduler_id = ""
+        self._asked_s = time.monotonic()
         self._connect()
         self.slots = max(1, options.workers)
 
@@ -68,7 +73,7 @@ class DaskExecutor:
             while left:
                 control.check()
                 tick()
-                if not self._is_connected:
+                if not self._is_connected():
                     futures.clear()
                     self._reconnect(control, tick)
                 self._hand_in(order, left, futures)
@@ -93,9 +98,21 @@ class DaskExecutor:
                 with suppress(Exception):  # a scheduler that is gone cannot say good-bye
                     part.close(timeout=CONNECT_S)
 
-    @property
     def _is_connected(self) -> bool:
-        return self._client is not None and self._client.status == "running"
+        """Tell whether the scheduler that was given the ranges is still there.
+
+        The client reconnects by itself, to another one at the same address too, and says nothing.
+        """
+        if self._client is None or self._client.status != "running":
+            return False
+        now_s = time.monotonic()
+        if now_s - self._asked_s > ASK_S:
+            self._asked_s = now_s
+            try:
+                return bool(self._client.scheduler_info()["id"] == self._scheduler_id)
+            except Exception:  # noqa: BLE001 - however it fails, there is no answer
+                return False
+        return True
 
     def _hand_in(self, order: Path, left: set[int], futures: dict[int, Any]) -> None:
         for number in sorted(left - futures.keys()):
@@ -134,6 +151,7 @@ class DaskExecutor:
         try:
             self._client = Client(place, timeout=CONNECT_S, set_as_default=False)
             self._client.get_versions(check=True)
+            self._scheduler_id = self._client.scheduler_info()["id"]
         except (OSError, TimeoutError, ValueError) as error:
             hint = "Start `dask scheduler`, or set `scheduler` under `[cluster]` to its address."
             raise ClusterError(
