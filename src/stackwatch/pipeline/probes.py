@@ -5,7 +5,7 @@ part of a file whose arrival is in doubt the first and the last chunk of voxels 
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,30 +87,36 @@ def _probes_of(
     if layer.has_more_axes or layer.data_format not in {"zarr3", "wkw"}:
         return
     first, end = _extent(layer, mag)
+    read_cxyz = _reader(root / mag.path, layer)
     for corner in corners:
         starts = [max(a, b) for a, b in zip(corner, first, strict=True)]
         stops = [min(a + edge, b) for a, b in zip(corner, end, strict=True)]
         if any(a >= b for a, b in zip(starts, stops, strict=True)):
             continue
-        part = tuple(slice(a, b) for a, b in zip(starts, stops, strict=True))
-        voxels_cxyz = _read_cxyz(root / mag.path, layer, part)
+        voxels_cxyz = read_cxyz(tuple(slice(a, b) for a, b in zip(starts, stops, strict=True)))
         x, y, z = (a * b for a, b in zip(starts, mag.mag, strict=True))
         width, height, depth = (b - a for a, b in zip(starts, stops, strict=True))
-        expected = voxels_cxyz.astype(voxels_cxyz.dtype.newbyteorder("<")).tobytes(order="F")
+        little = voxels_cxyz.astype(voxels_cxyz.dtype.newbyteorder("<"), copy=False)
+        expected = little.tobytes(order="F")
         yield Probe(layer.name, mag.mag, (x, y, z), (width, height, depth), expected)
 
 
-def _read_cxyz(folder: Path, layer: LocalLayer, part: tuple[slice, ...]) -> NDArray[Any]:
-    if layer.data_format == "wkw":
+def _reader(folder: Path, layer: LocalLayer) -> Callable[[tuple[slice, ...]], NDArray[Any]]:
+    """Return what reads a box (x, y, z) of a mag as (c, x, y, z); the array is opened once."""
+    if layer.data_format == "zarr3":
+        import zarr
+
+        array: Any = zarr.open_array(folder, mode="r")
+        return lambda part: np.asarray(array[(slice(None), *part)])
+
+    def read_wkw(part: tuple[slice, ...]) -> NDArray[Any]:
         x, y, z = (range(piece.start, piece.stop) for piece in part)
         with WkwMag(folder) as stored:
             voxels = stored.read(z, y, x)
         zyxc = voxels if voxels.ndim == 4 else voxels[..., np.newaxis]
-        return np.ascontiguousarray(zyxc.transpose(3, 2, 1, 0))
-    import zarr
+        return zyxc.transpose(3, 2, 1, 0)
 
-    array: Any = zarr.open_array(folder, mode="r")
-    return np.asarray(array[(slice(None), *part)])
+    return read_wkw
 
 
 # ---------------------------------------------------------------- what is in doubt

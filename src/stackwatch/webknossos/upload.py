@@ -11,6 +11,7 @@ from typing import Final
 
 from stackwatch.errors import (
     DeliveryError,
+    DeliveryRefusedError,
     DeliveryUnauthorizedError,
     DeliveryUnavailableError,
 )
@@ -79,6 +80,8 @@ class _Upload:
         self._sender = Sender(connection, parcel.local, reporting, parcel.request.server.parallel)
         self._chunk_bytes = parcel.request.server.chunk_mib * _MIB
         self._warnings: list[str] = []
+        self._was_doubted = False
+        self._last: UploadRecord | None = None  # what was recorded last, whatever failed since
 
     def run(self) -> Shipped:
         record = self._begin(self._parcel.request.record)
@@ -86,10 +89,10 @@ class _Upload:
             try:
                 return self._shipped(self._advance(record))
             except UploadGoneError:
-                record = self._anew(record)
+                record = self._anew(self._last or record)
             except ChunkTooLargeError as error:
-                self._shrink(record, error)
-                record = self._anew(record)
+                self._shrink(self._last or record, error)
+                record = self._anew(self._last or record)
         raise DeliveryUnavailableError(
             f"{self._connection.greeting.datastore.url} forgot the upload of “{record.name}” "
             f"{_MOST_UPLOADS} times. It is tried again later; look into the server's log.",
@@ -235,6 +238,13 @@ class _Upload:
             raise
         except UnclearFinishError:
             remote_id = self._recover(record)
+        except DeliveryRefusedError as error:
+            # a chunk that was counted and never written may be why: once, all is sent again
+            if self._sender.doubtful and not self._was_doubted:
+                self._was_doubted = True
+                self._warnings.append(f"{error.message} All was sent once more.")
+                raise UploadGoneError from error
+            raise
         return self._finished(record, remote_id)
 
     def _recover(self, record: UploadRecord) -> str:
@@ -252,6 +262,7 @@ class _Upload:
     def _record(self, record: UploadRecord, stage: UploadStage) -> UploadRecord:
         record = replace(record, stage=stage)
         self._reporting.record(record)
+        self._last = record
         return record
 
     def _shipped(self, record: UploadRecord) -> Shipped:
