@@ -8,6 +8,7 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec, TransposeCodec, ZstdCodec
 
+from benchmarks import delivery
 from benchmarks.bench import iter_rows, take_medians
 from benchmarks.cases import CASES, Figures, judge
 from benchmarks.floors import measure_codec
@@ -146,3 +147,15 @@ def test_codec_floor_compresses_what_is_stored(
     stored = sum(path.stat().st_size - index_bytes for path in shards)
 
     assert measure_codec(tmp_path / "dataset", threads=2)["compressed_bytes"] == stored
+
+
+@pytest.mark.system
+def test_upload_beside_httpx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark of uploads runs, and shows that memory does not grow with the dataset."""
+    monkeypatch.setattr(delivery, "EDGE", 1024)
+    monkeypatch.setattr(delivery, "FILE_BYTES", 4 << 20)
+
+    found = delivery.measure(tmp_path, files=8, runs=1, chunk_mib=1, parallel=2)
+
+    assert 32 == found["mib"]
+    assert found["growth"] < delivery.GROWTH_BAR

@@ -4,8 +4,10 @@ The peer was written against the real server; so a stand-in that it uploads to w
 one that our own upload may be tested against.
 """
 
+import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,34 @@ import pytest
 import tifffile
 
 from stackwatch import convert
+from stackwatch.model.delivery import (
+    DeliveryProgress,
+    DeliveryRequest,
+    ServerOptions,
+    UploadRecord,
+)
 from stackwatch.model.options import StoreFormat
+from stackwatch.pipeline.deliver import deliver
 from stackwatch.testing.webknossos_faults import Behaviour, Fault
 from stackwatch.testing.webknossos_server import WebknossosServer
+from stackwatch.webknossos.token import Token
 
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
+
+
+class Journal:
+    """Takes what is told, and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
+    def progress(self, progress: DeliveryProgress) -> None:
+        """Take the progress."""
+
+    def record(self, record: UploadRecord) -> None:
+        """Take the record."""
 
 
 @pytest.fixture(scope="session")
@@ -116,3 +139,25 @@ def test_peer_puts_into_place(peer: Path, stack: Path, tmp_path: Path, transfer:
         peer_upload(peer, dataset, server, "--transfer-mode", transfer)
 
         check(server, dataset, places=tmp_path / "wk" / "paths")
+
+
+def test_ours_arrives_as_the_peers(peer: Path, stack: Path, tmp_path: Path) -> None:
+    """Ours and the peer's upload of one dataset to one server leave the same files and layers."""
+    dataset = tmp_path / "ours"
+    convert(stack, dataset, voxel_size_nm=(10, 10, 25))
+    with WebknossosServer(tmp_path / "wk") as server:
+        peer_upload(peer, dataset, server)
+        options = ServerOptions(url=server.url)
+        request = DeliveryRequest("upload", dataset, "", options, remote_folder="Datasets/em")
+        delivered = deliver(request, Journal(), token=Token(server.token))
+        theirs, ours = server.datasets()
+
+    assert delivered.remote_id == ours.id
+    assert contents(dataset) == contents(server.files(theirs)) == contents(server.files(ours))
+    assert theirs.folder_id == ours.folder_id
+    shown = []
+    for found in (theirs, ours):
+        assert found.source is not None
+        text = json.dumps(found.source, sort_keys=True)
+        shown.append(json.loads(text.replace(found.directory, "dataset")))
+    assert shown[0]["dataLayers"] == shown[1]["dataLayers"]
