@@ -140,6 +140,7 @@ def _listening(level: int) -> Iterator[list[str]]:
     """Hear what apprise says, and let nobody else: its words may hold passwords."""
     logger, ear = logging.getLogger("apprise"), _Ear(level)
     logger.propagate = False
+    logger.setLevel(logging.WARNING)  # below that it tells whole addresses
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # without any, Python writes to stderr
     logger.addHandler(ear)

@@ -58,7 +58,7 @@ def _judge(status: int, location: str) -> tuple[bool, str]:
         host = urlsplit(location).hostname or "another place"
         return False, f"{status}: it sends on to {host}, which is not followed; set that address"
     if status in (401, 403, 404, 410):
-        return False, f"{status}: the address or its secret is not accepted any more"
+        return False, f"{status}: the address is not accepted, or not any more"
     return False, f"{status}: refused"
 
 
