@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 _LONGEST_TEXT: Final = 8000
 _LONGEST_LIST: Final = 50
 FLUSH_S: Final = 2.0

@@ -8,6 +8,7 @@ import typer
 
 from stackwatch import __version__
 from stackwatch.cli import (
+    completion,
     config,
     convert,
     deliveries,
@@ -16,11 +17,13 @@ from stackwatch.cli import (
     inspect,
     jobs,
     ledger,
+    logs,
     notices,
     preview,
     replay,
     service,
     status,
+    top,
     upload,
     verify,
     webknossos,
@@ -65,13 +68,16 @@ webknossos.register(app)
 formats.register(app)
 preview.register(app)
 status.register(app)
+top.register(app)
 jobs.register(app)
 deliveries.register(app)
 config.register(app)
 ledger.register(app)
+logs.register(app)
 notices.register(app)
 replay.register(app)
 demo.register(app)
+completion.register(app)
 
 
 def _show_version(*, is_asked: bool) -> None:

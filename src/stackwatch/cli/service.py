@@ -64,7 +64,8 @@ def run(
 
         return rehearse(config, assignments or (), patience_s, as_json=as_json)
 
-    faulthandler.enable()  # a crash, or systemd's SIGABRT, shows the stacks of all threads
+    with contextlib.suppress(OSError, ValueError):  # stderr is no file
+        faulthandler.enable()  # a crash, or systemd's SIGABRT, shows the stacks of all threads
     from stackwatch.daemon.drain import Drain
     from stackwatch.daemon.service import run_service
     from stackwatch.logs import Event, configure_logs, logger

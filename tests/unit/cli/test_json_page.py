@@ -54,6 +54,7 @@ def section(heading: str) -> str:
             "`ledger check`, `ledger backup`, `ledger restore`, `ledger rebuild`",
             ["ledger", "rebuild"],
         ),
+        ("`logs`", ["logs", "--job", "1", "--source", "ledger"]),
         ("`config check`", ["config", "check"]),
         ("`config show`", ["config", "show"]),
     ],
