@@ -25,24 +25,21 @@ SELECT j.*,
      WHERE s.generation_id = j.generation_id AND s.job_id = j.id AND y.link <> ''
      ORDER BY s.id LIMIT 1) AS link
 FROM (SELECT * FROM job_facts WHERE {_MATCHES}
-      AND (:is_ended = 0 OR state IN ('succeeded', 'failed', 'parked'))
+      AND (:is_ended = 0 OR state IN ('succeeded', 'failed'))
       ORDER BY id DESC LIMIT :limit OFFSET :offset) AS j
 ORDER BY j.id DESC
 """  # noqa: S608 - our own text twice, every value is bound
 _JOB_COUNT: Final = f"SELECT count(*) AS number FROM job_facts WHERE {_MATCHES}"  # noqa: S608
 _ACQUISITION_FACTS: Final = """
-SELECT a.*, f.name AS folder, f.path AS folder_path,
-    (SELECT max(id) FROM jobs WHERE generation_id = g.id) AS job_id
+SELECT a.*, f.name AS folder, f.path AS folder_path
 FROM acquisitions AS a JOIN folders AS f ON f.id = a.folder_id
-LEFT JOIN generations AS g ON g.acquisition_id = a.id AND g.number = a.generation
 """
 _ACQUISITIONS: Final = f"""
 SELECT * FROM ({_ACQUISITION_FACTS}) WHERE {_MATCHES} AND (vanished_at_us IS NULL OR generation > 0)
 ORDER BY changed_at_us DESC, id DESC LIMIT :limit OFFSET :offset
 """  # noqa: S608
 _ACQUISITION_COUNT: Final = f"""
-SELECT count(*) AS number FROM (
-    SELECT a.*, f.name AS folder FROM acquisitions AS a JOIN folders AS f ON f.id = a.folder_id)
+SELECT count(*) AS number FROM ({_ACQUISITION_FACTS})
 WHERE {_MATCHES} AND (vanished_at_us IS NULL OR generation > 0)
 """  # noqa: S608
 _ACQUISITION: Final = f"SELECT * FROM ({_ACQUISITION_FACTS}) WHERE id = :acquisition_id"  # noqa: S608
@@ -85,7 +82,7 @@ class Search:
         Empty: all.
     limit, offset : int
     is_ended : bool
-        Only jobs that need nothing more of us.
+        Only jobs that succeeded or failed for good.
     """
 
     text: str = ""
@@ -127,13 +124,10 @@ class AcquisitionRow:
     acquisition : AcquisitionRecord
     path : Path
         Of the acquisition; where it is several files, its key is a pattern.
-    job_id : int or None
-        The newest job of its newest generation.
     """
 
     acquisition: AcquisitionRecord
     path: Path
-    job_id: int | None
 
 
 @dataclass(slots=True)
@@ -224,4 +218,4 @@ class LedgerBrowser(LedgerReader):
 
 def _acquisition_row(row: Any) -> AcquisitionRow:  # a row of SQLite
     path = parse_path(row["folder_path"]) / os.fsdecode(row["key"])
-    return AcquisitionRow(AcquisitionRecord.from_row(row), path, row["job_id"])
+    return AcquisitionRow(AcquisitionRecord.from_row(row), path)

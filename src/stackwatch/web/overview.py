@@ -77,14 +77,15 @@ def _troubles(status: Record) -> Iterator[Markup]:
 
 def _parked(view: View, record: Record) -> Markup:
     name = f"{record['folder']} / {record['name']}"
-    since = tag("p", "since ", moment(record["changed_at_us"], view.now_us), class_="dim")
-    return _item("parked", name, _path_of(record), error_box(record), since)
+    since = moment(record["changed_at_us"], view.now_us)
+    return _item("parked", name, _path_of(record), error_box(record, since))
 
 
 def _item(state: str, name: str, path: str, *body: Piece) -> Markup:
     title = tag("a", name, href=path) if path else name
+    mood = "bad" if "parked" in state else ""
     content = [piece if isinstance(piece, Markup) else tag("p", piece) for piece in body]
-    return tag("li", tag("h3", badge(state), " ", title), content, class_="card")
+    return tag("li", tag("h3", badge(state, mood), " ", title), content, class_="card")
 
 
 def _path_of(record: Record) -> str:
@@ -107,10 +108,10 @@ def conversion_card(one: Conversion, *, has_title: bool = True) -> Markup:
     record = one.record
     progress = record["progress"] or {}
     done, total = int(progress.get("done") or 0), int(progress.get("total") or 0)
-    name = record["acquisition"]
+    name, phase = record["acquisition"], str(progress.get("phase") or "starting")
     title = tag(
         "h3",
-        badge("converting"),
+        badge(phase, "busy"),
         " ",
         tag("a", f"{record['folder']} / {name}", href=f"/jobs/{record['job_id']}"),
     )
@@ -119,11 +120,12 @@ def conversion_card(one: Conversion, *, has_title: bool = True) -> Markup:
         "progress", share, value=done if total else None, max=total or None,
         aria_label=f"{name}: {share}",
     )  # fmt: skip
+    figures = [*([] if has_title else [phase]), *_figures(one, done, total)]
     return tag(
         "li",
         title if has_title else None,
         bar,
-        tag("p", [tag("span", figure) for figure in _figures(one, done, total)], class_="figures"),
+        tag("p", [tag("span", figure) for figure in figures], class_="figures"),
         class_="card",
         id=f"conversion-{record['job_id']}",
     )
@@ -131,7 +133,6 @@ def conversion_card(one: Conversion, *, has_title: bool = True) -> Markup:
 
 def _figures(one: Conversion, done: int, total: int) -> Iterator[str]:
     progress = one.record["progress"] or {}
-    yield str(progress.get("phase") or "starting")
     if total:
         yield f"{done:,} of {plural(total, 'slice')}"
     if one.read_per_s:
@@ -244,7 +245,7 @@ def _finished(view: View, status: Record) -> Section:
         picture = (
             tag("img", src=f"/previews/{row.run_id}.png", alt="", loading="lazy", height=96)
             if view.has_preview(row.run_id)
-            else tag("span", class_="no-picture")
+            else None
         )
         cards.append(
             tag(
@@ -273,14 +274,13 @@ def _folders(view: View, status: Record) -> Section:
         (
             tag("span", folder["name"], class_="name"),
             markup(badge(folder["state"]), " ", tag("span", folder["reason"], class_="dim")),
-            tag("code", folder["path"]),
-            tag("code", folder["target"]),
+            markup(tag("code", folder["path"]), tag("br"), "→ ", tag("code", folder["target"])),
             _counts(folder),
             moment(folder["scanned_at_us"], view.now_us),
         )
         for folder in folders
     ]
-    headings = ("Folder", "State", "Path", "Target", "Acquisitions", "Looked through")
+    headings = ("Folder", "State", "Place", "Acquisitions", "Looked through")
     return Section("folders", "Drop folders", table("Drop folders", headings, rows), len(rows))
 
 

@@ -18,6 +18,8 @@ _MOODS: Final[dict[str, str]] = {
 """How each state is meant; a state that is not here is of the past."""
 
 _WORDS: Final = {"claimed": "converting"}
+_PLAIN: Final = frozenset({"", "Acquisition", "Files", "Folder", "Size", "State"})
+"""Headings whose values need none on a narrow screen, where there is no head of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,9 @@ class Page:
     trail: tuple[tuple[str, str], ...] = ()
 
 
-def badge(state: str) -> Markup:
+def badge(state: str, mood: str = "") -> Markup:
     """Return a state as a coloured word."""
-    mood = _MOODS.get(state, "past")
+    mood = mood or _MOODS.get(state, "past")
     return tag("span", _WORDS.get(state, state), class_=f"badge {mood}")
 
 
@@ -133,7 +135,8 @@ def _row(headings: Sequence[str], cells: Sequence[Piece]) -> Markup:
     shown = [tag("th", cells[0], scope="row")]
     for heading, cell in zip(headings[1:], cells[1:], strict=True):
         content = markup(cell)
-        shown.append(tag("td", content, data_label=heading, class_=None if content else "none"))
+        label = None if heading in _PLAIN else heading
+        shown.append(tag("td", content, data_label=label, class_=None if content else "none"))
     return tag("tr", shown)
 
 
@@ -147,17 +150,39 @@ def facts(pairs: Iterable[tuple[str, Piece]]) -> Markup:
     return tag("dl", shown) if shown else NOTHING
 
 
-def error_box(record: Mapping[str, Any]) -> Markup:
-    """Return an error's message, what to do now, and its code; empty if there is none."""
+def prose(text: str) -> Markup:
+    """Return a sentence in which what stands in backquotes is shown as code.
+
+    Examples
+    --------
+    >>> prose("Raise `memory_gib` to < 2.")
+    'Raise <code>memory_gib</code> to &lt; 2.'
+    """
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        return markup(text)  # an odd one out: nothing is what it looks like
+    return markup([tag("code", one) if at % 2 else one for at, one in enumerate(pieces)])
+
+
+def error_box(record: Mapping[str, Any], *since: Piece) -> Markup:
+    """Return an error's message, what to do now, and its code; empty if there is none.
+
+    Parameters
+    ----------
+    record : mapping
+        With the keys of an error: `error_code`, `message`, `hint`.
+    *since : Piece
+        Shown beside the code.
+    """
     if not record.get("error_code") and not record.get("message"):
         return NOTHING
     message, hint = str(record.get("message") or ""), str(record.get("hint") or "")
-    shown_hint = tag("p", tag("b", "What to do: "), hint, class_="hint")
+    shown_hint = tag("p", tag("b", "What to do: "), prose(hint), class_="hint")
     return tag(
         "div",
-        tag("p", message),
+        tag("p", prose(message)),
         shown_hint if hint and hint not in message else None,
-        tag("p", tag("code", record.get("error_code") or ""), class_="dim"),
+        tag("p", tag("code", record.get("error_code") or ""), " ", since, class_="dim"),
         class_="error",
     )
 

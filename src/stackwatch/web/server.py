@@ -35,7 +35,8 @@ def bind(listen: str) -> socket.socket:
     if family is socket.AF_INET:
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
         family = found[0][0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # told by number: asyncio switches waiting for full packets off only where it is
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, int(port)))

@@ -15,7 +15,18 @@ from stackwatch.web.actions import action_forms
 from stackwatch.web.deliveries import delivery_rows
 from stackwatch.web.markup import NOTHING, Markup, Piece, markup, tag
 from stackwatch.web.overview import conversion_card, describe_arriving
-from stackwatch.web.parts import Page, Section, badge, error_box, facts, moment, plural, size, table
+from stackwatch.web.parts import (
+    Page,
+    Section,
+    badge,
+    error_box,
+    facts,
+    moment,
+    plural,
+    prose,
+    size,
+    table,
+)
 from stackwatch.web.view import View
 from stackwatch.web.viewer import view_path
 
@@ -46,7 +57,7 @@ def build_job_page(view: View, job_id: int) -> Page | None:
         _siblings(view, job),
     )
     trail = (("History", "/history"),)
-    return Page(f"{show_path(job.name)} – job {job_id}", sections, trail=trail)
+    return Page(f"{job.folder} / {show_path(job.name)}", sections, trail=trail)
 
 
 def build_acquisition_page(view: View, acquisition_id: int) -> Page | None:
@@ -62,9 +73,9 @@ def build_acquisition_page(view: View, acquisition_id: int) -> Page | None:
     sections = (
         Section(
             "summary",
-            f"{record['folder']} / {record['name']}",
+            "",
             markup(
-                tag("p", badge(record["state"]), " ", told["because"], class_="lead"),
+                tag("p", badge(record["state"]), " ", prose(told["because"]), class_="lead"),
                 tag("p", tag("b", "Now: "), why) if why else None,
                 facts(pairs),
             ),
@@ -75,7 +86,7 @@ def build_acquisition_page(view: View, acquisition_id: int) -> Page | None:
         _history("What happened", view.browser.list_events(acquisition_id=acquisition_id)),
     )
     trail = (("Acquisitions", "/acquisitions"),)
-    return Page(str(record["name"]), sections, trail=trail)
+    return Page(f"{record['folder']} / {record['name']}", sections, trail=trail)
 
 
 def _acquisition_facts(
@@ -108,8 +119,7 @@ def _summary(view: View, job: Job, found: AcquisitionRow) -> Section:
         ("Took", _describe_pace(job)),
     ]
     lead = tag("p", badge(str(job.state)), f" job {job.job_id}", class_="lead")
-    heading = f"{job.folder} / {show_path(job.name)}"
-    return Section("summary", heading, markup(lead, facts(pairs)))
+    return Section("summary", "", markup(lead, facts(pairs)))
 
 
 def _is_waiting(job: Job) -> bool:
@@ -248,7 +258,7 @@ def _event_item(event: EventRecord) -> Markup:
     told = event.facts
     states = f"{event.state_from or '–'} → {event.state_to}" if event.state_to else ""
     rest = [
-        [tag("span", f"{key} ", class_="key"), _show_fact(key, value), " "]
+        tag("span", f"{key} {_show_fact(key, value)}")
         for key, value in told.items()
         if key not in _LONG and value not in (None, "", [], {})
     ]
@@ -261,8 +271,8 @@ def _event_item(event: EventRecord) -> Markup:
         tag("code", event.event),
         " ",
         tag("span", states, class_="dim"),
-        tag("p", str(said)) if said else None,
-        tag("p", str(hint), class_="hint") if hint and str(hint) not in str(said) else None,
+        tag("p", prose(str(said))) if said else None,
+        tag("p", prose(str(hint)), class_="hint") if hint and str(hint) not in str(said) else None,
         tag("p", rest, class_="facts") if rest else None,
     )
 
