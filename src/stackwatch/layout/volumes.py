@@ -25,7 +25,13 @@ from stackwatch.layout.refusals import show_extent
 from stackwatch.model.acquisition import Listing, show_path
 from stackwatch.model.image import ImageInfo
 from stackwatch.model.plan import PlaneRef
-from stackwatch.readers.folder import KNOSSOS_CONF, PROPERTIES, WKW_HEADER, ZARR_METADATA
+from stackwatch.readers.folder import (
+    KNOSSOS_CONF,
+    OIF_SUFFIX,
+    PROPERTIES,
+    WKW_HEADER,
+    ZARR_METADATA,
+)
 
 VOLUME_FOLDER: Final = "volume-folder"
 """Name of this layout, as the `layout` setting takes it."""
@@ -78,11 +84,18 @@ def find_volumes(listing: Listing) -> Volumes | None:
         folder, _, name = entry.path.rpartition("/")
         if name in ZARR_METADATA or name in {WKW_HEADER, KNOSSOS_CONF, PROPERTIES}:
             by_name[name].append(folder)
+    oif = _find_oif(listing)
     zarr = {folder for name in ZARR_METADATA for folder in by_name[name]}
     wkw, knossos = set(by_name[WKW_HEADER]), set(by_name[KNOSSOS_CONF])
-    if not (zarr or wkw or knossos):
+    if not (zarr or wkw or knossos or oif):
         return None
-    found = _recognise(listing, zarr, wkw, knossos, by_name[PROPERTIES])
+    if len(oif) > 1 or (oif and (zarr or wkw or knossos)):
+        raise _several(listing, [*oif, *sorted(zarr | wkw | knossos)])
+    found = (
+        Volumes("an OIF", oif[0].rpartition("/")[0], (VolumeLayer(oif[0]),))
+        if oif
+        else _recognise(listing, zarr, wkw, knossos, by_name[PROPERTIES])
+    )
     _ensure_whole(listing, found)
     _ensure_alone(listing, found)
     return found
@@ -149,6 +162,13 @@ def _recognise(
         root = roots[0].rpartition("/")[0] if finest == {roots[0]} else roots[0]
         return Volumes("KNOSSOS cubes", root, (VolumeLayer(anchor),))
     return _zarr(listing, roots[0], zarr)
+
+
+def _find_oif(listing: Listing) -> list[str]:
+    """Return the settings of each OIF whose folder of images is there too."""
+    settings = [e.path for e in listing.entries if e.path.lower().endswith(OIF_SUFFIX)]
+    folders = {entry.path.rpartition("/")[0] for entry in listing.entries}
+    return [path for path in settings if f"{path}.files" in folders]
 
 
 def _mag_roots(folders: set[str]) -> set[str]:
@@ -262,11 +282,13 @@ def _ensure_whole(listing: Listing, volumes: Volumes) -> None:
 
 
 def _ensure_alone(listing: Listing, volumes: Volumes) -> None:
-    prefix = f"{volumes.root}/" if volumes.root else ""
+    prefixes = [f"{volumes.root}/" if volumes.root else ""]
+    if volumes.layers[0].anchor.lower().endswith(OIF_SUFFIX):
+        prefixes = [f"{volumes.layers[0].anchor}{end}" for end in ("\0", ".files/")]
     others = [
         entry.path
         for entry in listing.entries
-        if not entry.path.startswith(prefix)
+        if not f"{entry.path}\0".startswith(tuple(prefixes))
         and kind_of(entry.path) in {FileKind.IMAGE, FileKind.FOREIGN}
     ]
     if others:

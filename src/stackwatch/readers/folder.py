@@ -1,8 +1,9 @@
 """Images that are folders: what a reader sees of the files around the one it was opened by.
 
 Such an image is opened by its *anchor*, a file that every image of its kind has: the metadata of a
-Zarr array or group, `header.wkw`, `knossos.conf`. All other files are opened through the same door
-as any file of an acquisition: below its root, no link followed, compared with the listing.
+Zarr array or group, `header.wkw`, `knossos.conf`, the settings of an OIF. All other files are
+opened through the same door as any file of an acquisition: below its root, no link followed,
+compared with the listing.
 """
 
 import os
@@ -20,6 +21,7 @@ ZARR_METADATA: Final = frozenset({"zarr.json", ".zarray", ".zgroup", ".zattrs"})
 WKW_HEADER: Final = "header.wkw"
 KNOSSOS_CONF: Final = "knossos.conf"
 PROPERTIES: Final = "datasource-properties.json"
+OIF_SUFFIX: Final = ".oif"
 _ANCHORS: Final = ZARR_METADATA | {WKW_HEADER, KNOSSOS_CONF}
 
 OnWhole = Callable[[str, bytes], None]
@@ -34,7 +36,7 @@ def is_anchor(path: str) -> bool:
     >>> is_anchor("run.zarr/.zattrs"), is_anchor("run/img.tif")
     (True, False)
     """
-    return path.rpartition("/")[2] in _ANCHORS
+    return path.rpartition("/")[2] in _ANCHORS or path.lower().endswith(OIF_SUFFIX)
 
 
 def join(folder: str, name: str) -> str:

@@ -9,7 +9,13 @@ from typing import BinaryIO, Final, NamedTuple
 
 from stackwatch.errors import UnsupportedFormatError
 from stackwatch.model.acquisition import show_path
-from stackwatch.readers.folder import KNOSSOS_CONF, WKW_HEADER, ZARR_METADATA, FolderView
+from stackwatch.readers.folder import (
+    KNOSSOS_CONF,
+    OIF_SUFFIX,
+    WKW_HEADER,
+    ZARR_METADATA,
+    FolderView,
+)
 from stackwatch.readers.protocol import SliceReader
 
 Magic = tuple[tuple[int, bytes], ...]
@@ -195,8 +201,16 @@ FOLDER_FORMATS: Final = {
     ),
     WKW_HEADER: Format("WKW", (), "wkw_input", "open_wkw", (), "imagecodecs"),
     KNOSSOS_CONF: Format("KNOSSOS cubes", (), "knossos", "open_knossos", ()),
+    f"*{OIF_SUFFIX}": Format("OIF", (), "oif", "open_oif", (OIF_SUFFIX,), "oiffile", "olympus"),
 }
 """Images that are folders, by the names of the files that stand for them."""
+
+
+def folder_format_of(name: str) -> Format | None:
+    """Return the format of the image a file stands for, or None if it stands for itself."""
+    if name.lower().endswith(OIF_SUFFIX):
+        return FOLDER_FORMATS[f"*{OIF_SUFFIX}"]
+    return FOLDER_FORMATS.get(name.rpartition("/")[2])
 
 
 def show_formats() -> str:

@@ -9,12 +9,11 @@ Source: the document's own `OibInfo.txt` and main file; oiffile's description of
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 import oiffile
@@ -30,7 +29,7 @@ from stackwatch.readers.scale import length_nm
 from stackwatch.readers.stream import path_of
 from stackwatch.readers.tiff import open_tiff
 
-_ERRORS: Final = (
+DOCUMENT_ERRORS: Final = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, OverflowError,
     OSError, MemoryError, struct.error,
 )  # fmt: skip
@@ -44,7 +43,7 @@ Place = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class _Planes:
+class Planes:
     """The name of the TIFF of each plane, by t, c, z, in the document's order."""
 
     names: Mapping[Place, str]
@@ -61,43 +60,63 @@ def open_oib(file: BinaryIO, name: str) -> "OibReader":
     """
     document = _opened(file, name)
     try:
-        planes, info = _parse(document, name)
+        planes, info = parse_document(document, name, "oib")
     except StackwatchError:
         raise
-    except _ERRORS as error:
+    except DOCUMENT_ERRORS as error:
         raise damaged_header(name, f"{type(error).__name__}: {error}") from error
     finally:
         document.close()
     return OibReader(file, name, planes, info)
 
 
-class OibReader:
-    """An opened OIB; `readers.probe.open_image` is the way in.
+class Document(Protocol):
+    """The files of an acquisition by the names its program gives them."""
 
-    The digest follows the planes through the file, as far as they lie there in their order.
+    @property
+    def mainfile(self) -> Mapping[str, Any]:
+        """The settings, section by section."""
+        ...
+
+    def files(self) -> Iterable[str]:
+        """Return the names of all files."""
+        ...
+
+    def open_file(self, name: str) -> BytesIO:
+        """Return one file."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class DocumentReader:
+    """A reader of planes that are each a TIFF of a document.
+
+    Parameters
+    ----------
+    open_document : callable
+        Called when the first plane is read.
+    name : str
+    planes : Planes
+    info : ImageInfo
     """
 
-    def __init__(self, file: BinaryIO, name: str, planes: _Planes, info: ImageInfo) -> None:
+    def __init__(
+        self, open_document: Callable[[], Document], name: str, planes: Planes, info: ImageInfo
+    ) -> None:
         self.info = info
-        self._file = file
+        self._open_document = open_document
         self._name = name
         self._planes = planes
-        self._bytes = file.seek(0, 2)
-        self._document: _Document | None = None
+        self._document: Document | None = None
 
     @property
     def decode_bytes(self) -> int:
         """Memory that reading one plane takes at most, the plane included."""
         info = self.info
-        plane = info.size_x * info.size_y * np.dtype(info.pixels.dtype_name).itemsize
-        return 4 * plane + (self._bytes if isinstance(self._file, BytesIO) else 0)
-
-    def reopened(self, file: BinaryIO) -> "OibReader":
-        """Return a reader of the same content for another thread."""
-        other = copy(self)
-        other._file = file
-        other._document = None
-        return other
+        return 4 * info.size_x * info.size_y * np.dtype(info.pixels.dtype_name).itemsize
 
     def read_plane(self, t: int, c: int, z: int, rows: tuple[int, int]) -> NDArray[Any]:
         """Return rows of one plane, as `SliceReader.read_plane` says."""
@@ -106,11 +125,11 @@ class OibReader:
             raise self._damaged((t, c, z), "it is not in the document")
         try:
             if self._document is None:
-                self._document = _opened(self._file, self._name)
+                self._document = self._open_document()
             page = _open_member(self._document, member, self._name)
         except StackwatchError:
             raise
-        except _ERRORS as error:
+        except DOCUMENT_ERRORS as error:
             raise self._damaged((t, c, z), f"{error}") from error
         try:
             _check_alike(page.info, self.info, member, self._name)
@@ -118,22 +137,12 @@ class OibReader:
         finally:
             page.close()
 
-    def raw_plane(self, t: int, c: int, z: int) -> RawPlane | None:
-        """Return None: a file in the document may lie in pieces."""
-        del t, c, z
-        return None
-
-    def byte_span(self, t: int, c: int, z: int) -> tuple[int, int]:
-        """Return about where a plane lies: planes follow each other in the document."""
-        number, count = self._planes.numbers.get((t, c, z), 0), len(self._planes.numbers)
-        return self._bytes * number // count, self._bytes * (number + 1) // count
-
     def palette_rgb(self) -> NDArray[Any] | None:
         """Return None: the lookup tables are colours of channels."""
         return None
 
     def close(self) -> None:
-        """Release the library's handle; the file itself is the opener's."""
+        """Release the document; the file itself is the opener's."""
         if self._document is not None:
             self._document.close()
             self._document = None
@@ -149,6 +158,37 @@ class OibReader:
             c=c,
             t=t,
         )
+
+
+class OibReader(DocumentReader):
+    """An opened OIB; `readers.probe.open_image` is the way in.
+
+    The digest follows the planes through the file, as far as they lie there in their order.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, planes: Planes, info: ImageInfo) -> None:
+        super().__init__(lambda: _opened(self._file, name), name, planes, info)
+        self._file = file
+        self._bytes = file.seek(0, 2)
+
+    @property
+    def decode_bytes(self) -> int:
+        """Memory that reading one plane takes at most, the plane included."""
+        return super().decode_bytes + (self._bytes if isinstance(self._file, BytesIO) else 0)
+
+    def reopened(self, file: BinaryIO) -> "OibReader":
+        """Return a reader of the same content for another thread."""
+        return OibReader(file, self._name, self._planes, self.info)
+
+    def raw_plane(self, t: int, c: int, z: int) -> RawPlane | None:
+        """Return None: a file in the document may lie in pieces."""
+        del t, c, z
+        return None
+
+    def byte_span(self, t: int, c: int, z: int) -> tuple[int, int]:
+        """Return about where a plane lies: planes follow each other in the document."""
+        number, count = self._planes.numbers.get((t, c, z), 0), len(self._planes.numbers)
+        return self._bytes * number // count, self._bytes * (number + 1) // count
 
 
 class _Document:
@@ -196,7 +236,7 @@ def _opened(file: BinaryIO, name: str) -> _Document:
     try:
         with path_of(file) as path:
             document = _Document(path)
-    except _ERRORS as error:
+    except DOCUMENT_ERRORS as error:
         raise damaged_header(name, f"{type(error).__name__}: {error}") from error
     if not document.files():
         document.close()
@@ -205,11 +245,26 @@ def _opened(file: BinaryIO, name: str) -> _Document:
     return document
 
 
-def _open_member(document: _Document, member: str, name: str) -> SliceReader:
+def _open_member(document: Document, member: str, name: str) -> SliceReader:
     return open_tiff(document.open_file(member), f"{name}/{PurePosixPath(member).name}")
 
 
-def _parse(document: _Document, name: str) -> tuple[_Planes, ImageInfo]:
+def parse_document(document: Document, name: str, form: str) -> tuple[Planes, ImageInfo]:
+    """Return where the planes lie, and what the settings say.
+
+    Parameters
+    ----------
+    document : Document
+    name : str
+        For messages.
+    form : str
+        `oib` or `oif`.
+
+    Raises
+    ------
+    CorruptSliceError, UnsupportedFormatError
+        The caller passes them on.
+    """
     settings = document.mainfile
     axes = {
         str(part["AxisCode"]): part
@@ -239,7 +294,7 @@ def _parse(document: _Document, name: str) -> tuple[_Planes, ImageInfo]:
         what = f"planes of {page.size_x} x {page.size_y} that are no x-y pictures"
         raise unsupported(name, what, "Export it as OME-TIFF.")
     info = ImageInfo(
-        reader="oib",
+        reader=form,
         size_y=page.size_y,
         size_x=page.size_x,
         pixels=page.pixels,
@@ -247,17 +302,17 @@ def _parse(document: _Document, name: str) -> tuple[_Planes, ImageInfo]:
         size_c=size_c,
         size_t=size_t,
         voxel_size_nm=_voxel_size(settings, axes.get("Z") if size_z > 1 else None),
-        voxel_size_source="OIB calibration",
+        voxel_size_source=f"{form.upper()} calibration",
         channels=tuple(_channel(document, number) for number in range(1, size_c + 1)),
         can_read_rows=False,
         is_time_declared=True,
         is_z_declared=True,
         absent_tcz=tuple(at for at in np.ndindex(size_t, size_c, size_z) if at not in names),
     )
-    return _Planes(names, {at: number for number, at in enumerate(names)}), info
+    return Planes(names, {at: number for number, at in enumerate(names)}), info
 
 
-def _plane_names(document: _Document, name: str) -> dict[Place, str]:
+def _plane_names(document: Document, name: str) -> dict[Place, str]:
     """Return the name of each plane's TIFF, in the document's order."""
     found: dict[Place, str] = {}
     for member in sorted(document.files()):
@@ -292,7 +347,7 @@ def _voxel_size(settings: Mapping[str, Any], axis_z: Mapping[str, Any] | None) -
     return PartialVoxelSize(edges[0], edges[1], z)
 
 
-def _channel(document: _Document, number: int) -> Channel:
+def _channel(document: Document, number: int) -> Channel:
     stated = document.mainfile.get(f"Channel {number} Parameters", {})
     dye = str(stated.get("DyeName", "")).strip()
     name = str(stated.get("CH Name", "")).strip() if dye in {"", "None"} else dye

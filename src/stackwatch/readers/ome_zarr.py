@@ -119,7 +119,11 @@ def open_zarr(view: FolderView, anchor: str, scene: int = 0) -> ChunkedReader:
         can_read_rows=reads_rows(source.chunk_rows, sizes["y"]),
         is_time_declared="t" in meaning.axes,
         is_z_declared="z" in meaning.axes,
-        notes=(*meaning.notes, *_absence(view, folder)),
+        notes=(
+            *meaning.notes,
+            *_absence(view, folder),
+            *(_left_out_labels(view, place) if place != root else ()),
+        ),
         scenes=images.names,
         scene=scene,
         is_one_of_scenes=images.is_choice,
@@ -152,6 +156,20 @@ def _find_images(view: FolderView, root: str) -> _Images:
             root, "a Zarr group without an image", "Give the folder of the image itself."
         )
     return _Images(tuple(found), tuple(found), is_choice=len(found) > 1)
+
+
+def _left_out_labels(view: FolderView, place: str) -> tuple[str, ...]:
+    """Name the labels of an image that is one of several: only those of the root are layers."""
+    folder = join(place, "labels")
+    names = [name for name in view.names_in(folder) if _node(view, join(folder, name)) is not None]
+    if not names:
+        return ()
+    shown = ", ".join(f"“{show_path(name)}”" for name in names[:4])
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return (
+        f"the labels {shown}{more} of image “{show_path(place)}” are left out: to have them as "
+        "layers, give the folder of that image by itself",
+    )
 
 
 def _fields(view: FolderView, root: str, well: str) -> list[str]:

@@ -12,9 +12,9 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import ImageInfo
 from stackwatch.readers.folder import FolderView
 from stackwatch.readers.formats import (
-    FOLDER_FORMATS,
     FORMATS,
     Format,
+    folder_format_of,
     format_named,
     format_of,
     show_formats,
@@ -49,9 +49,11 @@ _KNOWN_SUFFIXES = {
 }  # fmt: skip
 
 NOT_READ_BECAUSE = {
-    ".oir": "The only library for OIR, oirfile, needs Python 3.12: save it as OIB or OME-TIFF.",
-    ".oif": "An OIF is the index of a folder of TIFF files: save it as OIB.",
-    ".xlef": "An XLEF is an index: the LOF files beside it hold the images, and are read.",
+    ".oir": "The only library for OIR, oirfile, needs Python 3.12: save it as OIB, or have it read "
+    "with Bio-Formats (`bioformats_jar`).",
+    ".oif": "An OIF is the index of a folder of TIFF files: drop both in a folder of their own, "
+    "`NAME.oif` and `NAME.oif.files`.",
+    ".xlef": "An XLEF is an index: drop it in a folder with the LOF files that hold its images.",
 }
 """Of formats that are known and not read: why, and what instead."""
 
@@ -90,7 +92,7 @@ def open_image(
     MixedSlicesError, AmbiguousLayoutError
         The pages of the file do not form one image, or do not say which.
     """
-    folder_form = FOLDER_FORMATS.get(name.rpartition("/")[2])
+    folder_form = folder_format_of(name)
     if view is not None and folder_form is not None:
         return folder_form.open(view, name, scene)
     file.seek(0)

@@ -173,7 +173,7 @@ def test_converted(is_zipped, samples, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("a.oir", "Python 3.12"), ("a.oif", "save it as OIB"), ("a.xlef", "LOF files beside it")],
+    [("a.oir", "Bio-Formats"), ("a.oif", "drop both"), ("a.xlef", "with the LOF files")],
 )
 def test_why_not(name, reason, tmp_path):
     """Formats of the same makers that are not read are refused with the reason."""

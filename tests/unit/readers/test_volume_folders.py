@@ -94,6 +94,23 @@ def test_series_become_datasets(tmp_path):
         np.testing.assert_array_equal(stack, mag_1(tmp_path / f"run_{i}", "em"))
 
 
+def test_labels_of_one_image_of_several_are_told(tmp_path):
+    """They are no layers of any dataset, and a warning names them and the way to have them."""
+    source = tmp_path / "run.zarr"
+    root = zarr.open_group(source, mode="w", zarr_format=2)
+    root.attrs["bioformats2raw.layout"] = 3
+    stack = coordinate_stack((5, 30, 40), "uint8")
+    for place in ("0", "1", "0/labels/cells"):
+        write_ome_zarr(source / place, stack, version=2, axes="zyx")
+    zarr.open_group(source / "0/labels", mode="a", zarr_format=2).attrs["labels"] = ["cells"]
+
+    record = stackwatch.inspect(source).record
+
+    told = [warning for warning in record["warnings"] if "labels" in warning]
+    assert (1, True, True) == (len(told), "“cells”" in told[0], "“0”" in told[0])
+    assert [1, 1] == [len(one["layers"]) for one in record["scenes"]]
+
+
 def test_fields_of_a_plate_become_datasets(tmp_path):
     """A plate lists wells, a well its fields; each field is an image."""
     source = tmp_path / "plate.zarr"
