@@ -1,12 +1,23 @@
 """A real daemon delivers what it published to a server that is a process of its own."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
+from typer.testing import CliRunner
 
+from stackwatch.cli.app import app
 from stackwatch.model.delivery import DeliveryState
 from stackwatch.testing.deliveries import DeliveringBench, RemoteServer, tree_of
+
+TOKEN_VARIABLE = "STACKWATCH_WEBKNOSSOS_TOKEN"
 
 
 @pytest.fixture
@@ -26,29 +37,155 @@ def service(tmp_path: Path, server: RemoteServer) -> Iterator[DeliveringBench]:
     made.close()
 
 
-def test_what_is_published_is_delivered_once(service, server):
-    """Dropped, converted, uploaded, with its origin; another start delivers nothing more."""
+def shown(service: DeliveringBench, *arguments: str) -> str:
+    """Return what a command says."""
+    result = CliRunner().invoke(app, [*arguments, "--config", str(service.config)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def document(service: DeliveringBench, *arguments: str) -> dict[str, Any]:
+    """Return what a command says with `--json`."""
+    found: dict[str, Any] = json.loads(shown(service, *arguments, "--json"))
+    return found
+
+
+def await_delivered(service: DeliveringBench, count: int) -> None:
+    """Wait until so many deliveries were told of."""
+    service.wait_until(lambda: len(service.events("job.delivered")) >= count)
+
+
+def test_what_is_published_is_delivered_once_with_its_origin(service, server):
+    """Dropped, converted, uploaded; a new content as a new dataset; nothing after a rebuild."""
     service.start()
-    service.drop_stack()
-    service.wait_until(lambda: bool(service.events("job.delivered")))
+    service.drop_stack(sidecar='[metadata]\noperator = "A. Meier"\n')
+    service.drop_stack("kept", sidecar="upload = false\n")
+    await_delivered(service, 1)
     (line,) = service.events("job.delivered")
     (remote,) = server.datasets()
     (delivery,) = service.deliveries()
-    assert 0 == service.stop()
-    service.start()
-    service.wait_until(lambda: service.ask("status")["is_up"])
-
     assert f"{server.url}/datasets/{remote['id']}" == line["link"] == delivery.link
     assert (DeliveryState.DELIVERED, remote["id"]) == (delivery.state, delivery.remote_id)
     assert line["bytes_sent"] > 0
     facts = {entry["key"]: entry["value"] for entry in remote["metadata"]}
     assert str(service.drop / "run_041") == facts["stackwatch_source"]
-    assert ("em", "run_041", "1") == tuple(
-        facts[f"stackwatch_{key}"] for key in ("folder", "acquisition", "generation")
+    assert ("em", "run_041", "1", "A. Meier") == (
+        facts["stackwatch_folder"],
+        facts["stackwatch_acquisition"],
+        facts["stackwatch_generation"],
+        facts["operator"],
     )
-    assert {delivery.content_digest} <= set(facts.values())
-    assert {delivery.run_id} <= set(facts.values())
-    assert 1 == len(service.events("delivery.started"))
-    assert 1 == len(server.state()["datasets"])
+    assert {delivery.content_digest, delivery.run_id} <= set(facts.values())
     delivered, published = tree_of(Path(remote["files"])), tree_of(service.target / "run_041")
-    assert {name: published[name] for name in delivered} == delivered
+    shards = [name for name in published if "/c/" in name]
+    assert shards
+    assert {name: published[name] for name in shards} == {name: delivered[name] for name in shards}
+
+    tifffile.imwrite(service.drop / "run_041" / "slice_3.tif", np.full((9, 7), 9, np.uint8))
+    await_delivered(service, 2)
+    old, new = server.datasets()
+    assert ("run_041", ["superseded"]) == (old["name"], old["tags"])
+    assert ("run_041-r2", []) == (new["name"], new["tags"])
+    assert line["link"] in shown(service, "jobs", "show", str(line["job_id"]))
+    assert [new["id"], old["id"]] == [
+        one["remote_id"] for one in document(service, "deliveries", "list")["deliveries"]
+    ]
+    told = document(service, "deliveries", "show", "1")
+    assert ["delivery.queued", "delivery.started", "job.delivered"] == [
+        event["event"] for event in told["events"]
+    ]
+    assert 2 == document(service, "status")["deliveries"]["counts"]["delivered"]
+    service.wait_until(lambda: len(service.events("job.succeeded")) == 3)
+    assert 0 == service.stop()
+
+    shown(service, "ledger", "rebuild")
+    service.start()
+    await_delivered(service, 3)
+
+    assert (new["id"], 0) == (service.deliveries()[0].remote_id, line_of(service)["bytes_sent"])
+    assert [old["id"], new["id"]] == [dataset["id"] for dataset in server.state()["datasets"]]
+    assert {"run_041-r2"} == {one.name for one in service.deliveries()}, "and “kept” stays here"
+    assert 0 == service.stop()
+
+
+def line_of(service: DeliveringBench) -> dict[str, Any]:
+    """Return the last line of a delivery."""
+    return service.events("job.delivered")[-1]
+
+
+def test_a_token_is_seen_by_the_delivery_alone(tmp_path, server):
+    """C24: not in logs, ledger, settings, command lines, or the environment of other processes."""
+    server.tell("faults", [{"route": "user", "status": 401, "text": f"bad: {server.token}"}])
+    (tmp_path / "s").mkdir()
+    service = DeliveringBench(tmp_path / "s", server.url, server.token, has_token_file=False)
+    service.token_file.unlink()
+    try:
+        service.start(environment={TOKEN_VARIABLE: server.token})
+        service.drop_stack()
+        service.wait_until(lambda: bool(service.events("delivery.paused")))
+        service.ask("retry", delivery=1)
+        await_delivered(service, 1)
+        children = [int(pid) for pid in children_of(service.pid)]
+        assert children, "the scan process lives as long as the service"
+        for pid in children:
+            assert server.token not in read_proc(pid, "environ")
+        for pid in [service.pid, *children]:
+            assert server.token not in read_proc(pid, "cmdline")
+        told = [
+            shown(service, *command)
+            for command in (
+                ("status", "--json"),
+                ("deliveries", "show", "1", "--json"),
+                ("jobs", "show", "1", "--json"),
+                ("config", "show"),
+            )
+        ]
+        assert 0 == service.stop()
+    finally:
+        service.close()
+
+    assert not [text for text in told if server.token in text]
+    holders = [path for path in service.root.rglob("*") if path.is_file()]
+    assert service.state_dir / "ledger.db" in holders
+    assert [] == [path for path in holders if server.token.encode() in path.read_bytes()]
+
+
+def children_of(pid: int) -> list[str]:
+    """Return the living children of a process."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+
+
+def read_proc(pid: int, name: str) -> str:
+    """Return what the kernel tells of a process."""
+    return Path(f"/proc/{pid}/{name}").read_bytes().decode("utf-8", "replace")
+
+
+def test_run_once_delivers_before_it_ends(tmp_path, server):
+    """`run --once` waits for deliveries; what the server refuses is left, and the exit code says
+    so; the other acquisition is delivered all the same.
+    """
+    (tmp_path / "s").mkdir()
+    service = DeliveringBench(tmp_path / "s", server.url, server.token)
+    service.drop_stack("good")
+    command = [sys.executable, "-m", "stackwatch", "run", "--once", "--json", "--config"]
+    environment = {**os.environ, "STACKWATCH_WEB__LISTEN": ""}
+
+    def run() -> tuple[int, dict[str, Any]]:
+        done = subprocess.run(
+            [*command, str(service.config)],
+            capture_output=True, text=True, timeout=100, env=environment, check=False,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout)
+
+    code, answer = run()
+    assert (0, []) == (code, answer["left"])
+    assert ["good"] == [dataset["name"] for dataset in server.datasets()]
+
+    server.tell("behaviour", {"newest_version": 99, "oldest_version": 98})
+    service.drop_stack("bad")
+    code, answer = run()
+
+    assert (1, ["bad"]) == (code, [left["acquisition"] for left in answer["left"]])
+    assert "version" in answer["left"][0]["reason"]
+    (parked, delivered) = service.deliveries()
+    assert (DeliveryState.PARKED, DeliveryState.DELIVERED) == (parked.state, delivered.state)

@@ -121,17 +121,21 @@ def _row(delivery: Mapping[str, Any]) -> tuple[str, ...]:
         delivery["state"],
         f"{delivery['folder']}/{delivery['dataset']}",
         str(delivery["attempt"]),
-        format_bytes(delivery["total_bytes"]),
+        _size(delivery),
         format_time(delivery["queued_at_us"]),
         "superseded" if delivery["is_superseded"] else last,
     )
 
 
+def _size(delivery: Mapping[str, Any]) -> str:
+    total = delivery["total_bytes"]
+    return format_bytes(total) if total is not None else "-"
+
+
 def _describe(delivery: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
     lines = [
         f"delivery {delivery['delivery_id']}: {describe_delivery(delivery)}",
-        f"  dataset      {delivery['path']} (job {delivery['job_id']}, "
-        f"{format_bytes(delivery['total_bytes'])})",
+        f"  dataset      {delivery['path']} (job {delivery['job_id']}, {_size(delivery)})",
         f"  acquisition  {delivery['folder']}/{delivery['acquisition']}, generation "
         f"{delivery['generation']}",
         f"  server       {delivery['server']} ({delivery['kind']})",

@@ -25,7 +25,7 @@ from stackwatch.model.delivery import DeliveryKind, DeliveryState, UploadRecord
 from stackwatch.settings import FolderSettings, Settings
 
 DELIVERY_COMMAND = module_command("stackwatch.daemon.delivery_main")
-PLAN_INTERVAL_S = 10.0
+PLAN_INTERVAL_S = 5.0
 FILL_INTERVAL_S = 1.0
 NOTE_INTERVAL_S = 60.0
 """So often the newest progress goes into the ledger."""
@@ -214,7 +214,6 @@ class Deliveries(Side):
                 Event.DELIVERY_STARTED,
                 attempt=begun.attempt,
                 server=begun.server,
-                total_bytes=begun.total_bytes,
                 state=running.stage,
             )
 
@@ -266,7 +265,7 @@ class Deliveries(Side):
             answer = {"kind": "acknowledged", "sequence": sequence}
             if upload.stage in HEARD and upload.stage != stage_of(delivery):
                 self._outcomes.hear(delivery)
-        running.is_waiting = False
+        running.is_waiting, running.moved_s = False, self._clock.monotonic()
         running.child.send(answer)
 
     def _of(self, child: Child) -> Running:

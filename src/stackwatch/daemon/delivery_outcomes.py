@@ -82,6 +82,7 @@ class DeliveryOutcomes:
             self._record_delivered(running, load_record(Delivered, outcome))
 
     def _record_delivered(self, running: Running, delivered: Delivered) -> None:
+        self._verbs.progress(running.delivery.delivery_id, running.progress)
         delivery = self._verbs.deliver(running.delivery.delivery_id, delivered)
         self.hear(delivery)
         seconds = delivered.seconds

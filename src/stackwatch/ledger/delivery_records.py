@@ -141,7 +141,7 @@ class DeliveryRecord:
             "link": self.link or None,
             **error_values(self.error if self.state is not DeliveryState.RUNNING else None),
             "progress": self.progress,
-            "total_bytes": self.total_bytes,
+            "total_bytes": (self.progress or {}).get("total_bytes") or self.total_bytes or None,
             "not_before_us": self.not_before_us or None,
             "queued_at_us": self.queued_at_us,
             "started_at_us": self.started_at_us,

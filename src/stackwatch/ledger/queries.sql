@@ -364,6 +364,7 @@ JOIN acquisitions AS a ON a.id = g.acquisition_id
 JOIN folders AS f ON f.id = a.folder_id
 LEFT JOIN deliveries AS y ON y.dataset_id = s.id
 WHERE f.name = :folder AND s.state = 'published' AND y.id IS NULL
+    AND g.stat_mark NOT LIKE 'rebuilt-%'  -- nobody has read yet what its sidecar says
 ORDER BY s.id;
 
 -- name: plan_delivery

@@ -74,13 +74,15 @@ class DeliveringBench(ServiceBench):
     token : str
         Goes into a file, and nowhere else.
     **options
-        As for `ServiceBench`; `server` adds lines to `[webknossos]`.
+        As for `ServiceBench`; `server` adds lines to `[webknossos]`, and `has_token_file=False`
+        leaves it to the environment to name the token.
     """
 
     def __init__(self, root: Path, url: str, token: str, **options: Any) -> None:
         self.url = url
         self.token_file = root / "token"
         self._server = options.pop("server", "")
+        self._has_token_file = options.pop("has_token_file", True)
         self.write_token(token)
         options.setdefault("delivery", IMPATIENT)
         options.setdefault("folder", 'delivery = "upload"')
@@ -96,15 +98,19 @@ class DeliveringBench(ServiceBench):
 
     def write_config(self, folder: str = "", daemon: str = "") -> None:
         """Write the configuration anew, with its `[webknossos]`."""
-        server = f'[webknossos]\nurl = "{self.url}"\ntoken_file = "{self.token_file}"\n'
+        server = f'[webknossos]\nurl = "{self.url}"\n'
+        if self._has_token_file:
+            server += f'token_file = "{self.token_file}"\n'
         super().write_config(folder, f"{daemon}\n{server}chunk_mib = 1\n{self._server}\n")
 
-    def drop_stack(self, name: str = "run_041", slices: int = 3, fill: int = 1) -> None:
-        """Drop a numbered sequence of TIFFs."""
+    def drop_stack(self, name: str = "run_041", slices: int = 3, sidecar: str = "") -> None:
+        """Drop a numbered sequence of TIFFs, perhaps with a sidecar."""
         built = self.root / f"building-{name}"
         built.mkdir()
         for z in range(slices):
-            tifffile.imwrite(built / f"slice_{z}.tif", np.full((9, 7), fill + z, np.uint8))
+            tifffile.imwrite(built / f"slice_{z}.tif", np.full((9, 7), 1 + z, np.uint8))
+        if sidecar:
+            (built / "stackwatch.toml").write_text(sidecar, encoding="utf-8")
         built.rename(self.drop / name)
 
     def deliveries(self) -> tuple[DeliveryRecord, ...]:

@@ -1,0 +1,164 @@
+"""Which datasets are delivered, what follows a failure, and when all have to wait."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stackwatch.daemon.delivery_gate import TOKEN_RETRY_S, DeliveryGate
+from stackwatch.daemon.delivery_rules import (
+    AFTER_FINISH_S,
+    PauseFor,
+    Release,
+    choose_kind,
+    find_silence,
+    is_wanted,
+    plan_after,
+    plan_request,
+)
+from stackwatch.errors import (
+    CancelledError,
+    DeliveryRefusedError,
+    DeliveryUnauthorizedError,
+    DeliveryUnavailableError,
+    StalledError,
+    WorkerKilledError,
+)
+from stackwatch.ledger.delivery_records import DeliveryRecord
+from stackwatch.model.delivery import (
+    DeliveryState,
+    PathRule,
+    ServerOptions,
+    UploadRecord,
+)
+from stackwatch.model.job import AcquisitionId, DatasetState, JobId
+from stackwatch.pipeline.retry import Park, RetryAfter
+from stackwatch.settings import FolderSettings, Settings
+from stackwatch.settings.outside import WebknossosSettings
+
+URL = "https://wk.example.org"
+FOLDER = FolderSettings(
+    name="em",
+    path=Path("/drop"),
+    target=Path("/out"),
+    delivery="upload",
+    remote_folder="Datasets/em",
+    teams=("A",),
+    tags=("em2",),
+)
+SETTINGS = Settings(
+    webknossos=WebknossosSettings(url=URL, path_map={"/out": "file:///srv"}), folder=(FOLDER,)
+)
+DELIVERY = DeliveryRecord(
+    delivery_id=7, dataset_id=3, job_id=JobId(5), acquisition_id=AcquisitionId(2), folder="em",
+    key="run", source=Path("/drop/run"), generation=2, name="run-r2", path=Path("/out/run-r2"),
+    run_id="r", content_digest="d", total_bytes=9, dataset_state=DatasetState.PUBLISHED,
+    upload=None, kind="upload", state=DeliveryState.QUEUED, server=URL, attempt=0, record=None,
+    remote_id="", link="", error=None, progress=None, not_before_us=0, queued_at_us=1,
+    started_at_us=None, alive_at_us=None, finished_at_us=None,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("delivery", "said", "kind"),
+    [
+        ("none", None, None),
+        ("none", False, None),
+        ("none", True, "upload"),
+        ("register", None, "register"),
+        ("register", True, "register"),
+        ("paths", False, None),
+    ],
+)
+def test_the_sidecar_wins_over_the_folder(delivery, said, kind):
+    """`upload = false` keeps a dataset here, `upload = true` sends it from any folder."""
+    assert kind == choose_kind(FOLDER.model_copy(update={"delivery": delivery}), said)
+
+
+def test_what_the_settings_do_not_want_is_not_begun():
+    """A folder that is gone, another server; but what the server may have is followed up."""
+    begun = replace(DELIVERY, record=UploadRecord("finishing", "upload"))
+    gone = SETTINGS.model_copy(update={"folder": ()})
+    other = SETTINGS.model_copy(update={"webknossos": WebknossosSettings(url="https://b.org")})
+
+    assert is_wanted(DELIVERY, SETTINGS)
+    assert not is_wanted(DELIVERY, gone)
+    assert is_wanted(begun, gone)
+    assert not is_wanted(begun, other)
+    assert not is_wanted(replace(DELIVERY, upload=False), SETTINGS)
+
+
+def test_a_request_tells_where_the_dataset_comes_from_and_no_secret():
+    """Folder, teams, tags, rules and origin go with it; the token stays in its file."""
+    request = plan_request(DELIVERY, SETTINGS, ("6a",))
+
+    assert ("Datasets/em", ("A",), ("em2",)) == (
+        request.remote_folder, request.teams, request.tags,
+    )  # fmt: skip
+    assert (("6a",), (PathRule("/out", "file:///srv"),)) == (request.supersedes, request.path_rules)
+    assert {
+        "stackwatch_source": "/drop/run",
+        "stackwatch_folder": "em",
+        "stackwatch_acquisition": "run",
+        "stackwatch_generation": "2",
+        "stackwatch_content_digest": "d",
+    } == dict(request.facts)
+
+
+@pytest.mark.parametrize(
+    ("error", "failures", "pauses", "after"),
+    [
+        (CancelledError(), 9, 9, Release()),
+        (DeliveryUnauthorizedError(), 9, 9, PauseFor(0.0)),
+        (DeliveryUnavailableError(), 1, 1, PauseFor(15.0)),
+        (DeliveryUnavailableError(), 999, 999, PauseFor(900.0)),
+        (StalledError(), 99, 3, PauseFor(60.0)),
+        (DeliveryRefusedError(), 1, 1, Park("needs a human")),
+        (WorkerKilledError(), 1, 1, RetryAfter(10.0)),
+        (WorkerKilledError(), 3, 1, Park("failed 3 times")),
+    ],
+)
+def test_what_follows_an_end(error, failures, pauses, after):
+    """C21: a server that is down never parks, what is refused parks at once."""
+    assert after == plan_after(error, failures, pauses)
+
+
+def test_a_server_that_finishes_may_be_silent_for_longer():
+    """The time that a finish may take is set apart from what a stall is."""
+    server = ServerOptions(URL, finish_timeout_s=100.0)
+
+    assert 5.0 == find_silence("sending", 5.0, server)
+    assert 100.0 + AFTER_FINISH_S == find_silence("finishing", 5.0, server)
+
+
+def test_a_gate_waits_longer_and_longer_for_a_server():
+    """Only the first cause is news; an answer opens it and begins anew."""
+    gate = DeliveryGate()
+    down = DeliveryUnavailableError("down")
+
+    assert gate.may_try(0.0, None)
+    assert gate.close(down, 0.0, None)
+    assert [False, True] == [gate.may_try(14.9, None), gate.may_try(15.0, None)]
+    assert not gate.close(down, 15.0, None)
+    assert [False, True] == [gate.may_try(44.9, None), gate.may_try(45.0, None)]
+    record = gate.as_record(20.0)
+    assert ("down", 20.0, 25.0) == tuple(record[k] for k in ("message", "since_s", "retry_in_s"))
+    assert gate.open()
+    assert not gate.open()
+    assert gate.as_record(20.0) is None
+    assert gate.close(down, 50.0, None)
+    assert gate.may_try(65.0, None)
+
+
+def test_a_gate_opens_when_the_token_changes():
+    """C21: a refused token is not tried again before its file changes, or long after."""
+    gate = DeliveryGate()
+    refused = DeliveryUnauthorizedError("expired")
+
+    assert gate.close(refused, 0.0, (1, 2, 3))
+    assert not gate.may_try(TOKEN_RETRY_S - 1, (1, 2, 3))
+    assert gate.may_try(TOKEN_RETRY_S, (1, 2, 3))
+    assert gate.may_try(1.0, (1, 2, 4))
+    assert not gate.close(refused, 2.0, (1, 2, 4))
+    assert gate.close(DeliveryUnavailableError(), 3.0, (1, 2, 4))
+    assert not gate.may_try(4.0, (9, 9, 9))
