@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -241,13 +242,18 @@ class WkwMag:
         """
         header = self.header
         channels = (header.channels,) if header.channels > 1 else ()
-        out = np.zeros((len(z), len(y), len(x), *channels), header.dtype_name)
-        for block in _blocks_within((z, y, x), header.block_edge):
-            voxels = self._read_block(block)
-            if voxels is None:
-                continue
-            into, part = _overlap(block, (z, y, x), header.block_edge)
-            out[into] = voxels[part]
+        out = np.empty((len(z), len(y), len(x), *channels), header.dtype_name)
+        # Blocks side by side are put together where the cache holds them, then copied row by row.
+        edge = header.block_edge
+        strip = np.empty((edge, edge, len(x), *channels), header.dtype_name)
+        across = _overlaps(x, edge)
+        for (bz, into_z, of_z), (by, into_y, of_y) in product(
+            _overlaps(z, edge), _overlaps(y, edge)
+        ):
+            for bx, into_x, of_x in across:
+                voxels = self._read_block((bz, by, bx))
+                strip[:, :, into_x] = 0 if voxels is None else voxels[:, :, of_x]
+            out[into_z, into_y] = strip[of_z, of_y]
         return out
 
     def extent(self) -> Vec3:
@@ -311,6 +317,9 @@ class _Cube:
             if own.pack() != header.pack():
                 raise _corrupt(path, "its header is not that of its mag")
             self._header = own
+            self._dtype = np.dtype(own.dtype_name).newbyteorder("<")
+            tail = (own.channels,) if own.channels > 1 else ()
+            self._shape = (own.block_edge, own.block_edge, own.block_edge, *tail)
             self._ends = self._read_table()
         except BaseException:
             os.close(self._descriptor)
@@ -333,12 +342,7 @@ class _Cube:
         header = self._header
         if header.block_type is not BlockType.RAW:
             stored = self._decompressed(stored, place)
-        edge = header.block_edge
-        shape: tuple[int, ...] = (edge, edge, edge)
-        if header.channels > 1:
-            shape += (header.channels,)
-        little = np.dtype(header.dtype_name).newbyteorder("<")
-        return np.frombuffer(stored, little).reshape(shape)
+        return np.frombuffer(stored, self._dtype).reshape(self._shape)
 
     def _decompressed(self, stored: bytes, place: int) -> bytes:
         from imagecodecs import Lz4Error, lz4_decode  # late: only files with LZ4 pay
@@ -368,21 +372,17 @@ class _Cube:
         return ends
 
 
-def _blocks_within(part: tuple[range, range, range], edge: int) -> Iterator[tuple[int, int, int]]:
-    spans = [range(axis.start // edge, -(-axis.stop // edge)) for axis in part]
-    yield from ((z, y, x) for z in spans[0] for y in spans[1] for x in spans[2])
+def _overlaps(part: range, edge: int) -> list[tuple[int, slice, slice]]:
+    """Return the blocks that meet a part of one axis.
 
-
-def _overlap(
-    block: tuple[int, int, int], part: tuple[range, range, range], edge: int
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return where a block lies in the part, and which voxels of the block these are."""
-    into, inside = [], []
-    for number, axis in zip(block, part, strict=True):
-        start, stop = max(number * edge, axis.start), min((number + 1) * edge, axis.stop)
-        into.append(slice(start - axis.start, stop - axis.start))
-        inside.append(slice(start - number * edge, stop - number * edge))
-    return tuple(into), tuple(inside)
+    Of each its number, where it lies in the part, and which of its voxels these are.
+    """
+    found = []
+    for number in range(part.start // edge, -(-part.stop // edge)):
+        start, stop = max(number * edge, part.start), min((number + 1) * edge, part.stop)
+        into = slice(start - part.start, stop - part.start)
+        found.append((number, into, slice(start - number * edge, stop - number * edge)))
+    return found
 
 
 def _corrupt(path: Path, what: str) -> CorruptSliceError:
