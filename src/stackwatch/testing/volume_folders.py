@@ -63,8 +63,10 @@ def write_ome_zarr(
     return group
 
 
-def write_wkw(path: Path, data: NDArray[Any], start: tuple[int, int, int]) -> None:
-    """Write one mag of WKW in cubes of 64, compressed.
+def write_wkw(
+    path: Path, data: NDArray[Any], start: tuple[int, int, int], cube_blocks: int = 2
+) -> None:
+    """Write one mag of WKW, compressed, in blocks of 32.
 
     Parameters
     ----------
@@ -73,11 +75,13 @@ def write_wkw(path: Path, data: NDArray[Any], start: tuple[int, int, int]) -> No
     data : array, shape (x, y, z) or (c, x, y, z), in Fortran order
     start : (x, y, z)
         Where it begins.
+    cube_blocks : int
+        Blocks along the edge of a cube.
     """
     import wkw
 
     header = wkw.Header(data.dtype, num_channels=3 if data.ndim == 4 else 1,
-                        block_len=32, file_len=2)  # fmt: skip
+                        block_len=32, file_len=cube_blocks)  # fmt: skip
     raw = path.with_name("raw")
     raw.mkdir(parents=True)
     with wkw.Dataset.create(str(raw), header) as dataset:
