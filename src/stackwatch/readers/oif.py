@@ -7,7 +7,7 @@ Source: as for OIB, `readers.oib`.
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import oiffile
 
@@ -16,12 +16,13 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.readers.damage import damaged_header
 from stackwatch.readers.folder import FolderView
 from stackwatch.readers.oib import DOCUMENT_ERRORS, DocumentReader, parse_document
+from stackwatch.readers.protocol import RawPlane
 
 FILES_SUFFIX: Final = ".files"
 """What the folder is called after the name of the settings."""
 
 
-def open_oif(view: FolderView, anchor: str) -> DocumentReader:
+def open_oif(view: FolderView, anchor: str) -> "OifReader":
     """Read the settings of an OIF and return its reader.
 
     Parameters
@@ -45,7 +46,26 @@ def open_oif(view: FolderView, anchor: str) -> DocumentReader:
         raise
     except DOCUMENT_ERRORS as error:
         raise damaged_header(anchor, f"{type(error).__name__}: {error}") from error
-    return DocumentReader(opened, anchor, planes, info)
+    return OifReader(opened, anchor, planes, info)
+
+
+class OifReader(DocumentReader):
+    """An opened OIF; `readers.probe.open_image` is the way in."""
+
+    def reopened(self, file: BinaryIO) -> "OifReader":
+        """Return a reader of the same content for another thread."""
+        del file  # the settings were read, and the planes are files of their own
+        return OifReader(self._open_document, self._name, self._planes, self.info)
+
+    def raw_plane(self, t: int, c: int, z: int) -> RawPlane | None:
+        """Return None: each plane is a file of its own."""
+        del t, c, z
+        return None
+
+    def byte_span(self, t: int, c: int, z: int) -> tuple[int, int]:
+        """Return two equal numbers: no plane lies in the file with the settings."""
+        del t, c, z
+        return 0, 0
 
 
 class _OifFolder:

@@ -226,6 +226,9 @@ CASES: Final = {
         "OIB", None, (1, 3, 1, 256, 256), voxel_size_nm=(177.0, 177.0, None),
         sample="oib/bsd-oiffile/test.oib", judge=files.oib_voxels,
     ),
+    "oif": ReaderCase(
+        "OIF", files.oif, MANY, voxel_size_nm=(250.0, 500.0, 500.0), large=LARGE
+    ),
     "png": ReaderCase("PNG", files.picture("a.png"), (1, 1, 1, 33, 45), "uint8", 3),
     "png of 16 bits": ReaderCase("PNG", named("a.png", files.png_of_16_bits), (1, 1, 1, 33, 45)),
     "jpeg": ReaderCase(

@@ -14,6 +14,7 @@ from stackwatch.testing.czi_files import CziTile, czi_xml, write_czi
 from stackwatch.testing.hdf5_files import write_ims
 from stackwatch.testing.lif_files import LifPicture, write_lif, write_lof
 from stackwatch.testing.lsm_files import write_lsm
+from stackwatch.testing.oif_files import write_oif
 from stackwatch.testing.volume_folders import write_knossos, write_ome_zarr, write_wkw
 from stackwatch.testing.volumes import write_dm, write_nifti
 from stackwatch.testing.writers import write_image, write_imagej, write_multipage, write_ome_tiff
@@ -136,6 +137,11 @@ def lif(folder: Path, voxels: Voxels) -> Path:
     tables = ("Green", "Red")[: voxels.shape[1]]
     stored = np.ascontiguousarray(voxels.swapaxes(0, 1))
     return write_lif(folder / "a.lif", [LifPicture("one", stored, "ctzyx", STEPS, tables)])
+
+
+def oif(folder: Path, voxels: Voxels) -> Path:
+    """Write an OIF with its folder of TIFFs."""
+    return write_oif(folder / "a.oif", voxels)
 
 
 def lof(path: Path, stack: NDArray[Any]) -> None:
