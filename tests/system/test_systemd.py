@@ -113,6 +113,13 @@ class Service:
         self.machine.run("cp", "-r", f"/shared/{name}", f"/srv/drop/{name}")
         shutil.rmtree(built)
 
+    def stackwatch(self, *arguments: str) -> str:
+        """Run the program as root, as an operator would, and return what it printed."""
+        places = "PYTHONPATH=/opt/checkout/src:/opt/site-packages LD_LIBRARY_PATH=/opt/py/lib"
+        return self.machine.run(
+            "env", *places.split(), "/opt/stackwatch/bin/stackwatch", *arguments
+        )
+
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """Return the journal's entries that match."""
         found = self.machine.run("journalctl", "-o", "json", "-q", "--no-pager", *matches)
@@ -252,7 +259,9 @@ def test_a_stop_in_the_middle_of_a_conversion_loses_nothing(service):
     service.start()
     service.drop("run_1")
     service.wait_for("job.claimed")
-    service.machine.wait_until(lambda: "converting 1" in service.status())
+    frozen = ("pgrep", "-r", "T", "-f", "stackwatch.daemon.worker_main")
+    service.machine.wait_until(lambda: service.machine.run(*frozen, check=False) != "")
+    assert "1 folders, converting 1" == service.status()
     service.machine.run("systemctl", "stop", UNIT)
     assert "success" == service.machine.show("Result")
     assert "" == service.read("/srv/target/run_1/datasource-properties.json")
@@ -311,6 +320,26 @@ def test_it_may_touch_what_it_needs_and_nothing_else(service, has_token):
         "stackwatch nogroup",  # the group counts, though it has no name inside
         "",
     ] == found
+
+
+def test_the_commands_for_people_work_beside_it(service):
+    """`selftest` through the deployed folder, `logs` from the real journal, `top`, `status`."""
+    service.start()
+    tested = service.stackwatch("selftest", "--json")
+    assert [] == json.loads(tested)["problems"]
+    assert "succeeded" == json.loads(tested)["status"]
+    assert "" == service.machine.run("ls", "-A", "/srv/drop")
+    job = json.loads(tested)["job_id"]
+    found = json.loads(service.stackwatch("logs", "--job", str(job), "--json"))
+    events = [line["event"] for line in found["lines"]]
+
+    assert "journal" == found["source"]
+    assert ["job.queued", "job.claimed"] == events[:2]
+    assert {"dataset.published", "job.succeeded"} <= set(events)
+    assert "Started stackwatch.service" in service.stackwatch("logs", "-n", "100")
+    assert "" == service.stackwatch("logs", "--level", "error", "-n", "0", "--raw")
+    assert "running" in service.stackwatch("top")
+    assert "daemon running" in service.stackwatch("status")
 
 
 def test_a_share_that_is_mounted_later_is_seen(service):

@@ -21,6 +21,7 @@ from stackwatch.cli import (
     notices,
     preview,
     replay,
+    selftest,
     service,
     status,
     top,
@@ -76,6 +77,7 @@ ledger.register(app)
 logs.register(app)
 notices.register(app)
 replay.register(app)
+selftest.register(app)
 demo.register(app)
 completion.register(app)
 
