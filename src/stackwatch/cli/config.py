@@ -51,11 +51,16 @@ def check(
     """
     from stackwatch.cli.sample import describe_sample, sample_path
     from stackwatch.settings import find_warnings, load_settings, survey_folder
+    from stackwatch.settings.survey_server import describe_delivery_of
 
     loaded = load_settings(config, assignments=assignments or ())
     surveys = [survey_folder(folder) for folder in loaded.settings.folder]
     warnings = find_warnings(loaded.settings, surveys)
-    checks = [survey.as_record() for survey in surveys]
+    url = loaded.settings.webknossos.url
+    checks = [
+        {**survey.as_record(), "delivery": describe_delivery_of(folder, url)}
+        for survey, folder in zip(surveys, loaded.settings.folder, strict=True)
+    ]
     shown = show_path(loaded.path) if loaded.path is not None else None
     sampled = sample_path(loaded.settings, sample) if sample is not None else None
     if as_json:
@@ -129,6 +134,7 @@ def _describe_check(check: Mapping[str, Any]) -> str:
             *(f"           {policy}" for policy in check["readiness"]),
             f"  reserve  {check['reserve_gib']:g} GiB are left free at the target",
             f"  after    {check['on_success']}",
+            *([f"  delivery {check['delivery']}"] if check["delivery"] is not None else []),
         ]
     )
 

@@ -20,6 +20,7 @@ from stackwatch.settings.model import (
     Settings,
 )
 from stackwatch.settings.places import check_places
+from stackwatch.settings.survey_server import server_warnings
 from stackwatch.watch.mounts import MOUNTINFO, is_remote_type, locate_mount, read_mounts
 
 ANSWER_S: Final = 2.0
@@ -148,7 +149,7 @@ def find_warnings(settings: Settings, surveys: Sequence[FolderSurvey] | None = N
         for warning in folder.warnings
     ]
     silent = check_places(settings.model_dump()).silent
-    return [*silent, *_log_warnings(settings.logs.file), *found]
+    return [*silent, *_log_warnings(settings.logs.file), *_server_warnings(settings), *found]
 
 
 def find_presence(path: Path, patience_s: float = ANSWER_S) -> Presence:
@@ -262,6 +263,15 @@ def _log_warnings(file: Path | None) -> list[str]:
         return []
     why = "cannot be written to" if can_write is not None else "does not answer"
     return [f"logs.file “{show_path(file)}” {why}: the log goes to stdout alone"]
+
+
+def _server_warnings(settings: Settings) -> list[str]:
+    """Return warnings about the server and its token, without waiting long for the token's file."""
+    found = ask_within(ANSWER_S, lambda: list(server_warnings(settings)))
+    if found is not None:
+        return found
+    shown = show_path(settings.webknossos.token_file or "")
+    return [f"webknossos.token_file “{shown}” does not answer: look at the mount"]
 
 
 def _is_writable(file: Path) -> bool:

@@ -41,7 +41,7 @@ def test_status_document(history: History):
 
     assert {
         "status", "daemon", "folders", "jobs", "converting", "arriving", "waiting", "parked",
-        "disposals", "paused", "degraded",
+        "disposals", "deliveries", "paused", "degraded",
     } == keys(document)  # fmt: skip
     assert document["status"] == "no daemon"
     assert {
@@ -194,7 +194,7 @@ def test_jobs_show_document(history: History):
     """`jobs show` has the job, its datasets and its history."""
     document = history.answer("jobs", "show", "1")
 
-    assert {"status", "job", "datasets", "events", "disposal"} == keys(document)
+    assert {"status", "job", "datasets", "events", "disposal", "deliveries"} == keys(document)
     assert JOB_KEYS == keys(document["job"])
     (dataset,) = document["datasets"]
     assert {

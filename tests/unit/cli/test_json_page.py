@@ -57,6 +57,7 @@ def section(heading: str) -> str:
         ("`logs`", ["logs", "--job", "1", "--source", "ledger"]),
         ("`config check`", ["config", "check"]),
         ("`config show`", ["config", "show"]),
+        ("`deliveries list`", ["deliveries", "list"]),
     ],
 )
 def test_every_key_of_an_answer_is_explained(history: History, heading: str, arguments: list[str]):
