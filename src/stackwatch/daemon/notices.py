@@ -238,15 +238,18 @@ class Notices(Side):
         for notice in sending.notices:
             verdict = judge_attempt(notice, sending.answers, now_us, is_whole=sending.is_whole)
             states.append(verdict.state)
-            retry_at_us = max(retry_at_us, verdict.not_before_us)
+            # what a stop cut off is no failure: it is taken up at once after the next start
+            not_before_us = 0 if self._is_stopping else verdict.not_before_us
+            retry_at_us = max(retry_at_us, not_before_us)
             if verdict.state is not NoticeState.SENT:
                 self._ledger.notices.record_attempt(
-                    notice, verdict.reached, verdict.error, verdict.not_before_us
+                    notice, verdict.reached, verdict.error, not_before_us
                 )
             if verdict.state is not NoticeState.DUE:
                 self._ledger.notices.finish(notice.notice_id, verdict.state)
         self._due = self._ledger.notices.due()
-        self._log(sending, states, retry_at_us)
+        if not self._is_stopping:
+            self._log(sending, states, retry_at_us)
 
     def _log(self, sending: Sending, states: Sequence[NoticeState], retry_at_us: int) -> None:
         """Say what was sent; of a receiver that fails once, until it is reached again."""
