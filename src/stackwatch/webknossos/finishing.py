@@ -26,6 +26,7 @@ CLOCK_SLACK_MS: Final = 5_000
 """So far may two clocks of one server be apart."""
 _TOO_MANY: Final = 429
 _FIRST_POLL_S: Final = 1.0
+_SHORTEST_S: Final = 1e-3
 _UNREPORTED: Final = "Could not report upload completion"
 
 
@@ -94,7 +95,7 @@ def recover_finish(
         if found is None and not sender.is_alive(record):
             raise UploadGoneError
         left_s = limit_s - (waiting.clock.monotonic() - began)
-        if left_s <= 0:
+        if left_s < _SHORTEST_S:
             raise UploadGoneError
         total = local.total_bytes
         reporting.progress(DeliveryProgress("finishing", total, total))

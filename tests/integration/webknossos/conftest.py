@@ -108,14 +108,10 @@ class Courier:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a published dataset: grey values and labels, three mags each."""
+    """Return a published dataset: grey values, three mags."""
     folder = tmp_path_factory.mktemp("published")
-    SyntheticAcquisition((
-        SyntheticLayer(folder="em", shape_zyx=(8, 60, 70), content="em"),
-        SyntheticLayer(
-            folder="labels", shape_zyx=(8, 60, 70), content="labels", dtype="uint16"
-        ),
-    )).write(folder / "run_041")  # fmt: skip
+    layer = SyntheticLayer(shape_zyx=(5, 60, 70), content="em")
+    SyntheticAcquisition((layer,)).write(folder / "run_041")
     stackwatch.convert(folder / "run_041", folder / "cells_1", voxel_size_nm=(11, 11, 25))
     return folder / "cells_1"
 
