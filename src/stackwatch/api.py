@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Unpack
 
 from stackwatch.model.delivery import Delivered
-from stackwatch.model.flags import ConvertFlags, FlagKeywords, place_request
+from stackwatch.model.flags import ConvertFlags, FlagKeywords
 from stackwatch.model.result import ConvertResult
 from stackwatch.model.upload_flags import UploadFlags, UploadKeywords
-from stackwatch.pipeline.convert import ConvertRequest, convert_acquisition
+from stackwatch.pipeline.convert import convert_acquisition
 from stackwatch.pipeline.delivery_state import Show, upload_by_hand
 from stackwatch.pipeline.inspect import InspectResult, inspect_acquisition
 from stackwatch.pipeline.journal import Journal, SilentJournal
+from stackwatch.pipeline.placing import placed_request
 from stackwatch.webknossos.token import Token
 
 
@@ -30,7 +31,8 @@ def convert(
     source : str or Path
         A folder, a single file, or a zip archive.
     target : str or Path
-        The dataset's own directory; it must not exist yet. Of a file with several images each
+        The dataset's own directory, or its address in object storage (`s3://bucket/name`, extra
+        `s3`); it must not exist yet. Of a file with several images each
         becomes a dataset `<target>_<name>`, unless `scene` names one.
     journal : Journal or None
         Hears of progress (`stackwatch.pipeline.journal.Journal`).
@@ -71,10 +73,8 @@ def convert(
     ['color']
     """
     options = ConvertFlags(**flags).options()
-    whole_source, whole_target = place_request(source, target)
-    return convert_acquisition(
-        ConvertRequest(whole_source, whole_target, options), journal or SilentJournal(), cancelled
-    )
+    with placed_request(source, target, options) as request:
+        return convert_acquisition(request, journal or SilentJournal(), cancelled)
 
 
 def inspect(source: str | Path, **flags: Unpack[FlagKeywords]) -> InspectResult:

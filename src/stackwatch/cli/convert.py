@@ -71,6 +71,7 @@ Examples:
   stackwatch convert labels.tif data/cells --category segmentation
   stackwatch convert run_041.zip data/run_041 --json > run_041.json
   stackwatch convert run_041/ data/run_041 --upload --url https://webknossos.org
+  stackwatch convert run_041/ s3://lab-data/em/run_041
   stackwatch convert run_041/ data/run_041 --executor dask --scheduler tcp://head:8786
 """
 
@@ -144,7 +145,8 @@ def convert(
     plan = None
     if upload:  # what is missing is said before the conversion, not after it
         where = {"folder": folder, "token_file": token_file}
-        plan = plan_upload(target, url, where, None)
+        refuse_bucket(target)
+        plan = plan_upload(Path(target), url, where, None)
         check_token(plan)
     result = _run(source, target, flags, as_json=as_json)
     if not as_json:
@@ -171,18 +173,31 @@ def _upload(
     return deliveries
 
 
-def _run(source: Path, target: Path, flags: "ConvertFlags", *, as_json: bool) -> "ConvertResult":
+def _run(source: Path, target: str, flags: "ConvertFlags", *, as_json: bool) -> "ConvertResult":
     from stackwatch.cli.progress import reporter
     from stackwatch.cli.signals import StopOnSignal
-    from stackwatch.model.flags import place_request
-    from stackwatch.pipeline.convert import ConvertRequest, convert_acquisition
+    from stackwatch.pipeline.convert import convert_acquisition
+    from stackwatch.pipeline.placing import placed_request
 
-    options = flags.options()
-    whole_source, whole_target = place_request(source, target)
-    refuse_absent(whole_source)
-    request = ConvertRequest(whole_source, whole_target, options)
-    with StopOnSignal() as stop, reporter(is_quiet=as_json) as journal:
-        return convert_acquisition(request, journal, stop.cancelled)
+    with placed_request(source, target, flags.options()) as request:
+        refuse_absent(request.source)
+        with StopOnSignal() as stop, reporter(is_quiet=as_json) as journal:
+            return convert_acquisition(request, journal, stop.cancelled)
+
+
+def refuse_bucket(target: str) -> None:
+    """Refuse to upload what lies in a bucket.
+
+    Raises
+    ------
+    UsageError
+        Its bytes would travel twice.
+    """
+    if target.startswith("s3://"):
+        hint = (
+            'Leave out --upload; a drop folder\'s `delivery = "register"` shows it in WEBKNOSSOS.'
+        )
+        raise UsageError(f"“{target}” is not uploaded, for it lies in a bucket. {hint}", hint=hint)
 
 
 def refuse_absent(source: Path) -> None:
@@ -207,7 +222,7 @@ def refuse_absent(source: Path) -> None:
 def _describe(result: "ConvertResult") -> str:
     lines = []
     for dataset in result.datasets:
-        lines.append(f"{show_path(dataset.path)}")
+        lines.append(dataset.place)
         size = " × ".join(f"{edge:g}" for edge in dataset.voxel_size_nm)
         lines.append(
             f"  voxel size  {size} nm ({', '.join(dict.fromkeys(dataset.voxel_size_source))})"

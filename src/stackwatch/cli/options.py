@@ -30,8 +30,11 @@ SourceArgument = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="A folder, a file, or a zip archive.")
 ]
 TargetArgument = Annotated[
-    Path,
-    typer.Argument(metavar="TARGET", help="The new dataset's own directory; must not exist."),
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="The new dataset's own directory, or s3://BUCKET/NAME; must not exist.",
+    ),
 ]
 NameOption = Annotated[
     str | None, typer.Option(help="Name of the dataset. [default: TARGET's name]")

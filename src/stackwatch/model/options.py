@@ -123,12 +123,16 @@ class StoreOptions:
         Largest shard in voxels; None takes 4096, 4096, one slab.
     codec : Codec
         `auto` chooses by voxel type and category.
+    bucket : str
+        Where datasets go, if into object storage: `s3://bucket/prefix`, each below its own name.
+        The target then keeps their metadata only.
     """
 
     format: StoreFormat = "zarr3"
     chunk_vx: int = 32
     shard_vx: Vec3 | None = None
     codec: Codec = "auto"
+    bucket: str = ""
 
     @property
     def mistake(self) -> str:
@@ -137,6 +141,8 @@ class StoreOptions:
         if shard is not None and any(edge % self.chunk_vx for edge in shard):
             return f"shard must be a multiple of the chunk, {self.chunk_vx} (is {list(shard)})"
         is_wkw = self.format == "wkw"
+        if is_wkw and self.bucket:
+            return 'format must be zarr3 where the target is a bucket (is "wkw")'
         if is_wkw and shard is not None and len({*shard}) > 1:
             return f"shard must have three equal edges, for WKW files are cubes (is {list(shard)})"
         allowed = WKW_CODECS if is_wkw else ZARR3_CODECS

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import BoundingBox, Mag, VoxelSize
 from stackwatch.model.voxels import Category, VoxelType
 
@@ -42,12 +43,18 @@ class DatasetResult:
     voxel_size_nm: VoxelSize
     voxel_size_source: tuple[str, str, str]
     bytes_written: int
+    url: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, as people write it: a path, or an address in a bucket."""
+        return self.url or show_path(self.path)
 
     def as_record(self) -> dict[str, Any]:
         """Return the dataset as JSON values (docs/json.md)."""
         return {
             "name": self.name,
-            "path": str(self.path),
+            "path": self.url or str(self.path),
             "layers": [layer.as_record() for layer in self.layers],
             "voxel_size_nm": list(self.voxel_size_nm),
             "voxel_size_source": list(self.voxel_size_source),

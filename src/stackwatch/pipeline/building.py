@@ -1,6 +1,7 @@
 """One dataset of a conversion in its staging directory: written, described, compared."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ from uuid import uuid4
 from numpy.typing import NDArray
 
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import MixedSlicesError
+from stackwatch.errors import MixedSlicesError, StackwatchError
 from stackwatch.model.geometry import BoundingBox, Vec3
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, StackPlan
 from stackwatch.model.result import DatasetResult, LayerResult
 from stackwatch.pipeline.estimate import estimate_bytes, estimate_files
-from stackwatch.pipeline.manifest import check_manifest, manifest_document, sum_metadata
+from stackwatch.pipeline.manifest import (
+    check_manifest,
+    ensure_replaceable,
+    manifest_document,
+    sum_metadata,
+)
 from stackwatch.pipeline.ranged import RangedStacks
 from stackwatch.pipeline.sampling import StagedStack, compare_with_source
 from stackwatch.pipeline.stored import open_stored
@@ -30,6 +36,14 @@ from stackwatch.pipeline.streams import (
     intensity_range,
     plan_jobs,
 )
+from stackwatch.stores.objects import (
+    Objects,
+    dataset_url,
+    hide,
+    mark_objects,
+    remove_invisible,
+    reveal,
+)
 from stackwatch.stores.properties import (
     MANIFEST_FILE,
     PROPERTIES_FILE,
@@ -39,7 +53,7 @@ from stackwatch.stores.properties import (
     write_json,
 )
 from stackwatch.stores.protocol import ShardRecord
-from stackwatch.stores.publish import staged_at, write_errors
+from stackwatch.stores.publish import publish, staged_at, write_errors
 
 RANGE_VOXELS = 1 << 24
 """Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
@@ -103,6 +117,8 @@ class DatasetBuild:
         self._options = options
         self._open_source = open_source
         self._ranged = ranged
+        self.objects: Objects | None = None
+        self.is_published = False
         self.jobs = plan_jobs(
             frame.plan,
             options,
@@ -115,14 +131,19 @@ class DatasetBuild:
         self._shards: tuple[ShardRecord, ...] = ()
 
     @property
+    def bucket_url(self) -> str:
+        """Where its shards go, if into a bucket; else empty."""
+        return dataset_url(self._options.store.bucket, self.frame.place)
+
+    @property
     def slice_reads(self) -> int:
         """How many slices will be read, each pass over one counted."""
         return sum(job.slice_reads for job in self.jobs)
 
     @property
     def estimated_bytes(self) -> int:
-        """About how much room it takes when it is finished."""
-        return estimate_bytes(self.frame.plan)
+        """About how much room it takes on the disk when it is finished."""
+        return 0 if self.bucket_url else estimate_bytes(self.frame.plan)
 
     @property
     def estimated_files(self) -> int:
@@ -156,11 +177,15 @@ class DatasetBuild:
         """
         with write_errors(self._staging):
             self.root.mkdir(parents=True)
+            if self.bucket_url:
+                self.objects = mark_objects(self.root, self.bucket_url)
+                remove_invisible(self.objects)
         self._store = store = make_store(
             self._options.store,
             self.root,
             self._staging / "waiting",
             self.frame.plan.layers,
+            objects=self.objects,
         )
 
         def carry_out(job: StackJob, written: list[WrittenMags]) -> None:
@@ -248,6 +273,21 @@ class DatasetBuild:
             )
         return compared
 
+    def publish(self, on_step: Callable[[], None]) -> None:
+        """Let it appear in its place: in a bucket first, where it has one."""
+        frame = self.frame
+        ensure_replaceable(frame.place, frame.replaces_run_id)
+        if self.objects is not None:
+            reveal(self.objects, self.root, on_step)
+        publish(self.root, frame.place, replace=bool(frame.replaces_run_id))
+        self.is_published = True
+
+    def discard(self) -> None:
+        """Remove from its bucket what will not be published."""
+        if self.objects is not None and not self.is_published:
+            with suppress(StackwatchError):  # the next attempt removes it
+                hide(self.objects)
+
     def result(self) -> DatasetResult:
         """Return what was written."""
         return DatasetResult(
@@ -257,6 +297,7 @@ class DatasetBuild:
             voxel_size_nm=self.frame.plan.voxel_size_nm,
             voxel_size_source=self.frame.plan.voxel_size_source,
             bytes_written=self.bytes_written,
+            url=self.bucket_url,
         )
 
     def _describe(self, mags: WrittenMags) -> WrittenLayer:

@@ -20,16 +20,21 @@ from stackwatch.pipeline.building import DatasetBuild, DatasetFrame
 from stackwatch.pipeline.changes import ensure_unchanged
 from stackwatch.pipeline.executors import range_executor
 from stackwatch.pipeline.journal import Journal, PublishFact
-from stackwatch.pipeline.manifest import combine_digests, ensure_kept, ensure_replaceable
+from stackwatch.pipeline.manifest import (
+    combine_digests,
+    ensure_invisible,
+    ensure_kept,
+    ensure_replaceable,
+)
 from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_acquisition
 from stackwatch.pipeline.ranged import RangedStacks
 from stackwatch.pipeline.remarks import clipping_of
 from stackwatch.pipeline.request import ConvertRequest, EarlierDataset, place_datasets
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.stack import StackSource
+from stackwatch.stores.objects import dataset_url
 from stackwatch.stores.publish import (
     Staging,
-    publish,
     remove_abandoned,
     staging_by_hand,
     sync_tree,
@@ -117,7 +122,11 @@ class _Conversion:
                 self._ranged = RangedStacks(
                     executor, self._request, acquisition, self._staging, book, self._count_ranges
                 )
-            return self._convert(acquisition, frames, book)
+            try:
+                return self._convert(acquisition, frames, book)
+            finally:
+                for build in self._builds:
+                    build.discard()
 
     def _plan_frames(self, acquisition: OpenAcquisition) -> list[DatasetFrame]:
         """Plan every dataset but those that an earlier attempt has published.
@@ -134,6 +143,7 @@ class _Conversion:
                 continue
             replaces = request.replaceable_run(place)
             ensure_replaceable(place, replaces)
+            ensure_invisible(dataset_url(self._options.store.bucket, place), request)
             name = self._options.dataset_name or show_path(request.target.name)
             if len(datasets) > 1:
                 name = f"{name}_{plan.scene_name}"
@@ -238,9 +248,7 @@ class _Conversion:
         for remaining, build in self._counting_down():
             self._record("publishing", build, content_digest, remaining)
         for remaining, build in self._counting_down():
-            frame = build.frame
-            ensure_replaceable(frame.place, frame.replaces_run_id)
-            publish(build.root, frame.place, replace=bool(frame.replaces_run_id))
+            build.publish(self._count_step)
             self._record("published", build, content_digest, remaining)
 
     def _counting_down(self) -> list[tuple[int, DatasetBuild]]:

@@ -15,8 +15,10 @@ import numpy as np
 
 from stackwatch.errors import StackwatchError, TargetExistsError, VerificationError
 from stackwatch.model.acquisition import show_path
+from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.readers.wkw import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
-from stackwatch.stores.properties import MANIFEST_FILE
+from stackwatch.stores.objects import Objects, hide, objects_of, open_objects
+from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import ensure_absent
 
@@ -145,6 +147,36 @@ def ensure_replaceable(target: Path, run_id: str) -> None:
         )
 
 
+def ensure_invisible(url: str, request: ConvertRequest) -> None:
+    """Refuse an address in a bucket where a dataset is; but for one that nobody has heard of.
+
+    An attempt of a job that was killed between making its dataset visible and telling so has left
+    one of the same acquisition: it is removed, and written again.
+
+    Raises
+    ------
+    TargetExistsError
+        The caller parks the job; nothing was touched.
+    """
+    objects = open_objects(url) if url else None
+    if objects is None or objects.read(PROPERTIES_FILE) is None:
+        return
+    try:
+        told = json.loads(objects.read(MANIFEST_FILE) or b"{}")
+    except ValueError:
+        told = {}
+    ours = (show_path(request.source), [show_path(member) for member in request.members])
+    if request.staging_name and ours == (told.get("source"), told.get("members")):
+        hide(objects)
+        return
+    raise TargetExistsError(
+        f"At {url} is a dataset already, which was not written by this job. Nothing was touched. "
+        "Remove it, or choose another name (`dataset_name`).",
+        hint="Remove it, or choose another `dataset_name`.",
+        path=url,
+    )
+
+
 def ensure_kept(dataset: Path, run_id: str) -> str:
     """Make sure that a dataset that was published before is whole, if it is still there.
 
@@ -214,12 +246,18 @@ def check_manifest(
     """
     known: set[str] = set()
     problems: list[str] = []
+    objects = objects_of(root)
+    sizes = objects.sizes() if objects is not None else {}
     chunks = total = 0
     for record in shards:
         known.add(record.path)
         chunks += record.chunks
         total += record.bytes
-        problem = _shard_problem(root / record.path, record, reads_all=reads_all)
+        problem = (
+            _shard_problem(root / record.path, record, reads_all=reads_all)
+            if objects is None
+            else _object_problem(objects, sizes.get(record.path), record, reads_all=reads_all)
+        )
         if problem:
             problems.append(f"{record.path}: {problem}")
     problems += [
@@ -227,7 +265,8 @@ def check_manifest(
         for path, checksum in metadata.items()
         if not _has_checksum(root / path, checksum)
     ]
-    problems += [f"{path}: not in the manifest" for path in sorted(_shards_below(root) - known)]
+    there = _shards_below(root) if objects is None else {key for key in sizes if _is_shard(key)}
+    problems += [f"{path}: not in the manifest" for path in sorted(there - known)]
     if problems:
         raise VerificationError(
             f"“{show_path(root)}” is not what was written: "
@@ -246,9 +285,36 @@ def _shards_below(root: Path) -> set[str]:
     found = set()
     for folder, _, files in os.walk(root):
         inside = Path(folder).relative_to(root)
-        if _SHARD_FOLDER.fullmatch("".join(inside.parts[2:3])):
+        if _is_shard(inside.as_posix()):
             found |= {(inside / name).as_posix() for name in files}
     return found
+
+
+def _is_shard(path: str) -> bool:
+    """Tell whether a path below a dataset is one of shards."""
+    return bool(_SHARD_FOLDER.fullmatch("".join(path.split("/")[2:3])))
+
+
+def _object_problem(
+    objects: Objects, size: int | None, record: ShardRecord, *, reads_all: bool
+) -> str:
+    """Compare a shard in a bucket with its record."""
+    if size is None:
+        return "missing"
+    if size != record.bytes:
+        return f"{size} bytes instead of {record.bytes}"
+    try:
+        if not reads_all:
+            start = max(0, size - record.index_bytes)
+            return _judge_index(objects.read_range(record.path, start, size), record)
+        found = 0
+        for start in range(0, size, READ_BYTES):
+            part = objects.read_range(record.path, start, min(size, start + READ_BYTES))
+            found = google_crc32c.extend(found, part)
+    except FileNotFoundError:
+        return "missing"
+    differs = found != record.crc32c
+    return f"checksum {found:08x} instead of {record.crc32c:08x}" if differs else ""
 
 
 def _shard_problem(path: Path, record: ShardRecord, *, reads_all: bool) -> str:
@@ -303,7 +369,10 @@ def _table_problem(file: FileIO, record: ShardRecord) -> str:
 def _index_problem(file: FileIO, record: ShardRecord) -> str:
     """Check a shard's index: its own checksum, and how many chunks it says are filled."""
     file.seek(-(record.places * 16 + 4), os.SEEK_END)
-    index = file.readall()
+    return _judge_index(file.readall(), record)
+
+
+def _judge_index(index: bytes, record: ShardRecord) -> str:
     if google_crc32c.value(index[:-4]) != int.from_bytes(index[-4:], "little"):
         return "damaged index"
     lengths = np.frombuffer(index[:-4], "<u8").reshape(-1, 2)[:, 1]

@@ -39,6 +39,7 @@ from stackwatch.pipeline.streams import StackJob, Streamer, WrittenMags
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.protocol import SliceSource
 from stackwatch.readers.stack import StackSource
+from stackwatch.stores.objects import objects_of
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import write_errors
 
@@ -164,9 +165,11 @@ def _carry_out(
         uses = Counter(ref.file for ref in stack.planes_tz[span.t][span.first : span.end])
         shared = [file for file, count in uses.items() if book.uses_of(stack)[file] > count]
         book.leave_digests(stack.files[file] for file in shared if file != BLACK)
-        store = make_store(options.store, order.root, own, stack.layers, own)
+        store = make_store(
+            options.store, order.root, own, stack.layers, own, objects_of(order.root)
+        )
         with closing(book), write_errors(order.root):
-            streamer = Streamer(store, order.root, own, order.options, control, lambda *_: source)
+            streamer = Streamer(store, order.root, own, options, control, lambda *_: source)
             source = _PartOfSource(StackSource(book, stack, span.t), span)
             try:
                 written = streamer.run_range(order.job, span)
@@ -175,11 +178,10 @@ def _carry_out(
                 store.abort()
                 raise
             store.close()
-        read = {stack.files[ref.file] for ref in stack.planes_tz[span.t] if ref.file >= 0}
         return {
             "shards": [asdict(record) for record in store.manifest()],
             "layers": [_dump_statistics(mags.statistics) for mags in written],
-            "digests": {rel: digest for rel, digest in book.known_digests().items() if rel in read},
+            "digests": book.known_digests(),
             "bytes_read": book.bytes_read,
             "clipped": book.clipped_of(stack),
         }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stackwatch.model.geometry import Vec3, to_zyx
 from stackwatch.readers.wkw import HEADER_FILE, WkwMag
+from stackwatch.stores.objects import objects_of
 from stackwatch.stores.protocol import MagGrid
 
 PIECE_VOXELS = 1 << 21
@@ -27,7 +28,12 @@ def open_stored(path: Path, grid: MagGrid) -> "StoredMag":
     """
     if (path / HEADER_FILE).exists():
         return _WkwStored(path, grid)
-    return _ZarrStored(path)
+    objects = objects_of(path.parent.parent)
+    if objects is None:
+        return _ZarrStored(path)
+    from stackwatch.pipeline.stored_objects import StagedObjects
+
+    return _ZarrStored(StagedObjects(objects, path))
 
 
 class StoredMag(ABC):
@@ -79,10 +85,10 @@ class StoredMag(ABC):
 class _ZarrStored(StoredMag):
     """Read by somebody else's code, and meant to be."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Any) -> None:  # a path, or a store of zarr-python
         import zarr
 
-        self._array: Any = zarr.open_array(path, mode="r")
+        self._array: Any = zarr.open_array(place, mode="r")
         self._has_time = self._array.ndim == 5
         *_, x, y, z = self._array.shape
         self.size = Vec3(x, y, z)

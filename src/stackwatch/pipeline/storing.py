@@ -10,6 +10,7 @@ from stackwatch.model.geometry import VoxelSize
 from stackwatch.model.options import StoreOptions
 from stackwatch.model.plan import LayerPlan, StackPlan
 from stackwatch.stores.codecs import choose_codec
+from stackwatch.stores.objects import Objects
 from stackwatch.stores.properties import WrittenLayer
 from stackwatch.stores.wkw import CUBE_EDGE, WkwStore, choose_wkw_codec, wkw_grid
 from stackwatch.stores.zarr3 import Zarr3Store
@@ -62,6 +63,7 @@ def make_store(
     scratch: Path,
     layers: Iterable[LayerPlan],
     workshop: Path | None = None,
+    objects: Objects | None = None,
 ) -> Store:
     """Return the store that writes these layers below `root`.
 
@@ -75,6 +77,8 @@ def make_store(
     layers : iterable of LayerPlan
     workshop : Path or None
         A folder of this process where shards grow, if other processes write below `root` too.
+    objects : Objects or None
+        Where the shards go, if into a bucket.
     """
     if options.format == "wkw":
         codecs = {layer.name: choose_wkw_codec(layer.category, options.codec) for layer in layers}
@@ -86,6 +90,7 @@ def make_store(
             for layer in layers
         },
         workshop,
+        objects,
     )
 
 

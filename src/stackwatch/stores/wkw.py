@@ -23,7 +23,7 @@ from stackwatch.readers.wkw import HEADER_FILE, BlockType, WkwHeader, cube_path
 from stackwatch.stores.codecs import Encoded
 from stackwatch.stores.cutting import BlockCutter, cut_chunks, has_voxels
 from stackwatch.stores.protocol import Block, MagGrid, ShardRecord
-from stackwatch.stores.shards import Flusher
+from stackwatch.stores.sinks import Flusher
 from stackwatch.stores.wkw_spool import CubeSpool
 
 CUBE_EDGE = 1024

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from stackwatch.readers.wkw import BlockType, WkwHeader, morton_places
 from stackwatch.stores.codecs import Encoded
 from stackwatch.stores.protocol import ShardRecord
-from stackwatch.stores.shards import WRITE_BATCH, Flusher, write_fully
+from stackwatch.stores.shards import WRITE_BATCH
+from stackwatch.stores.sinks import Flusher, write_fully
 
 _COUNT: Final = struct.Struct("<I")
 

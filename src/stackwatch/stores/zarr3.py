@@ -18,8 +18,10 @@ from stackwatch.model.geometry import Mag
 from stackwatch.model.plan import LayerPlan
 from stackwatch.stores.codecs import CodecSpec, chunk_encoder
 from stackwatch.stores.cutting import BlockCutter, cut_chunks, has_voxels
+from stackwatch.stores.objects import Objects
 from stackwatch.stores.protocol import Block, MagGrid, ShardRecord
-from stackwatch.stores.shards import Flusher, ShardFile
+from stackwatch.stores.shards import Shard
+from stackwatch.stores.sinks import FileSink, Flusher, ObjectSink, OpenSink, ShardSink
 from stackwatch.stores.zarr3_metadata import write_array
 
 FRAME_BYTES = 128
@@ -39,12 +41,21 @@ class Zarr3Store:
     workshop : Path or None
         A folder of this process alone where shards grow until they are whole, if another process
         may write the same ones. None: they grow in their places.
+    objects : Objects or None
+        Where shards go instead, if not below `root`.
     """
 
-    def __init__(self, root: Path, codecs: dict[str, CodecSpec], workshop: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        codecs: dict[str, CodecSpec],
+        workshop: Path | None = None,
+        objects: Objects | None = None,
+    ) -> None:
         self._root = root
         self._codecs = codecs
         self._workshop = workshop
+        self._objects = objects
         self._adopted: list[ShardRecord] = []
         self._flusher = Flusher()
         self._writers: list[Zarr3MagWriter] = []
@@ -53,11 +64,14 @@ class Zarr3Store:
         """Return the writer of one mag of one layer."""
         path = self.mag_path(layer, grid.mag).as_posix()
         codec = self._codecs[layer.name]
-        writer = Zarr3MagWriter(
-            self._root, path, layer, grid, codec, self._flusher, self._workshop
-        )
+        writer = Zarr3MagWriter(path, layer, grid, codec, self._flusher, self._open_sink)
         self._writers.append(writer)
         return writer
+
+    def _open_sink(self, path: str) -> ShardSink:
+        if self._objects is not None:
+            return ObjectSink(self._objects, path)
+        return FileSink(self._root, path, self._workshop)
 
     def describe_mag(self, layer: LayerPlan, grid: MagGrid) -> None:
         """Write the metadata of one mag, so that it can be read."""
@@ -104,25 +118,23 @@ class Zarr3MagWriter:
 
     def __init__(
         self,
-        root: Path,
         path: str,
         layer: LayerPlan,
         grid: MagGrid,
         codec: CodecSpec,
         flusher: Flusher,
-        workshop: Path | None = None,
+        open_sink: OpenSink,
     ) -> None:
         self.records: list[ShardRecord] = []
         self.bytes_written = 0
-        self._root = root
         self._path = path
         self._grid = grid
         self._has_time = layer.size_t > 1
         self._encode = chunk_encoder(codec)
         self._is_raw = codec.name == "none"
         self._flusher = flusher
-        self._workshop = workshop
-        self._open: dict[tuple[int, int, int, int], ShardFile] = {}
+        self._open_sink = open_sink
+        self._open: dict[tuple[int, int, int, int], Shard] = {}
         self._lock = threading.Lock()
         self._scratch = threading.local()
         self._slabs_per_shard = grid.shard.z // grid.chunk.z
@@ -188,7 +200,7 @@ class Zarr3MagWriter:
         place = (columns[None, :] * chunks_y + rows[:, None]) * chunks_z + slab % chunks_z
         return place.ravel()
 
-    def _shard(self, t: int, slab: int, block: Block) -> ShardFile:
+    def _shard(self, t: int, slab: int, block: Block) -> Shard:
         z = slab // self._slabs_per_shard
         key = (t, z, block.shard_y, block.shard_x)
         with self._lock:
@@ -201,5 +213,5 @@ class Zarr3MagWriter:
                     * (grid.shard.y // grid.chunk.y)
                     * self._slabs_per_shard
                 )
-                self._open[key] = ShardFile(self._root, path, chunks, self._workshop)
+                self._open[key] = Shard(path, chunks, self._open_sink)
             return self._open[key]

@@ -46,7 +46,7 @@ def test_a_disk_full_at_the_index_leaves_no_file_open(
     def refuse(descriptor: int, views: list[memoryview]) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("stackwatch.stores.shards.os.writev", refuse)
+    monkeypatch.setattr("stackwatch.stores.sinks.os.writev", refuse)
     with pytest.raises(OSError, match="No space left") as failed:
         writer.finish_slab(0, 0, (0, SIZE.y), is_last=False)
     store.abort()
@@ -60,7 +60,7 @@ def test_a_failed_flush_is_not_swallowed(tmp_path: Path, monkeypatch: pytest.Mon
     def refuse(descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("stackwatch.stores.shards.os.fdatasync", refuse)
+    monkeypatch.setattr("stackwatch.stores.sinks.os.fdatasync", refuse)
     store = store_at(tmp_path)
     open_writer(store).finish_slab(0, 0, (0, SIZE.y), is_last=False)
     with pytest.raises(OSError, match="Input/output error"):
@@ -87,7 +87,7 @@ def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def take_little(descriptor: int, views: list[memoryview]) -> int:
         return writev(descriptor, [views[0][:1000]])
 
-    monkeypatch.setattr("stackwatch.stores.shards.os.writev", take_little)
+    monkeypatch.setattr("stackwatch.stores.sinks.os.writev", take_little)
     write_mag(tmp_path / "little", LAYER, TWO_SHARDS, codec, [volume])
 
     assert stored_files(tmp_path / "whole") == stored_files(tmp_path / "little")

@@ -1,0 +1,232 @@
+"""Object storage: shards are put as they are finished, what makes them visible is put last.
+
+A dataset in a bucket is visible when its `datasource-properties.json` is there. Before that nobody
+finds it; afterwards it is whole. Address and credentials come from the usual places, as obstore
+reads them: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, an
+instance's own role.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from stackwatch.errors import (
+    MissingExtraError,
+    StackwatchError,
+    TargetNotWritableError,
+    WriteError,
+)
+from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE, write_json
+
+SCHEME: Final = "s3://"
+OBJECTS_FILE: Final = "objects.json"
+"""In the folder that stands for a dataset in a bucket: tells where its shards are."""
+PART_BYTES: Final = 8 << 20
+"""Of a multipart upload; what is smaller is put at once."""
+PARTS_AT_ONCE: Final = 2
+WRITER_BYTES: Final = PART_BYTES * (PARTS_AT_ONCE + 1)
+"""What one object being written holds in memory."""
+NO_BUCKET: Final = "NoSuchBucket"
+RETRIES: Final = 8
+RETRY_FOR: Final = timedelta(minutes=3)
+REQUEST_S: Final = 60
+
+
+def is_object_url(text: str) -> bool:
+    """Tell whether a target is a place in a bucket."""
+    return text.startswith(SCHEME)
+
+
+def dataset_url(bucket: str, place: Path) -> str:
+    """Return the address of a dataset in a bucket; empty if there is no bucket."""
+    return f"{bucket.rstrip('/')}/{place.name}" if bucket else ""
+
+
+class Objects:
+    """The objects below one prefix of a bucket. Safe in many threads.
+
+    Parameters
+    ----------
+    url : str
+        `s3://bucket/prefix`, without a trailing slash.
+
+    Raises
+    ------
+    MissingExtraError
+        The extra `s3` is not installed.
+    TargetNotWritableError
+        The address cannot be used as it is.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            from obstore.store import from_url
+        except ImportError as error:
+            line = 'pip install "stackwatch[s3]"'
+            raise MissingExtraError(
+                f"{url} is object storage, which needs the extra `s3`. Install it: {line}",
+                hint=f"Run: {line}",
+            ) from error
+        self.url = url
+        options: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_S)}
+        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+            options["allow_http"] = True
+        with self.errors():
+            self.store: Any = from_url(
+                url,
+                client_options=options,  # type: ignore[call-overload]  # a plain dict
+                retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR},
+            )
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the library's errors into ours."""
+        try:
+            yield
+        except StackwatchError:
+            raise
+        except FileNotFoundError as error:
+            if NO_BUCKET not in str(error):
+                raise
+            raise _as_write_error(self.url, error) from error
+        except Exception as error:
+            if not type(error).__module__.startswith("obstore") and not isinstance(error, OSError):
+                raise
+            raise _as_write_error(self.url, error) from error
+
+    def put(self, key: str, data: bytes) -> None:
+        """Put a small object, over what is there."""
+        import obstore
+
+        with self.errors():
+            obstore.put(self.store, key, data)
+
+    def read(self, key: str) -> bytes | None:
+        """Return a small object; None if there is none."""
+        import obstore
+
+        try:
+            with self.errors():
+                return bytes(obstore.get(self.store, key).bytes())
+        except FileNotFoundError:
+            return None
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Return bytes of an object.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is none.
+        """
+        import obstore
+
+        with self.errors():
+            return bytes(obstore.get_range(self.store, key, start=start, end=end))
+
+    def sizes(self, below: str = "") -> dict[str, int]:
+        """Return the size of every object by its key below the prefix."""
+        import obstore
+
+        with self.errors():
+            batches = obstore.list(self.store, prefix=below or None)
+            return {str(entry["path"]): int(entry["size"]) for batch in batches for entry in batch}
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove objects."""
+        import obstore
+
+        wanted = list(keys)
+        if wanted:
+            with self.errors():
+                obstore.delete(self.store, wanted)
+
+    def open_writer(self, key: str) -> Any:
+        """Return something to write a large object with: it is there once it is closed."""
+        import obstore
+
+        with self.errors():
+            return obstore.open_writer(
+                self.store, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            )
+
+
+@lru_cache(maxsize=8)
+def open_objects(url: str) -> Objects:
+    """Return the objects below an address, the same for all who ask."""
+    return Objects(url)
+
+
+def objects_of(root: Path) -> Objects | None:
+    """Return where the shards of a dataset are, None if they lie in its own folder."""
+    try:
+        told = json.loads((root / OBJECTS_FILE).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return open_objects(str(told["url"]))
+
+
+def mark_objects(root: Path, url: str) -> Objects:
+    """Note in a dataset's folder that its shards go to a bucket."""
+    write_json(root / OBJECTS_FILE, {"url": url})
+    return open_objects(url)
+
+
+def remove_invisible(objects: Objects) -> int:
+    """Remove what an attempt that was killed has left: shards without a dataset around them.
+
+    Returns
+    -------
+    int
+        How many objects were removed; 0 where a dataset is visible, which is left alone.
+    """
+    found = objects.sizes()
+    if PROPERTIES_FILE in found:
+        return 0
+    objects.remove(found)
+    return len(found)
+
+
+def hide(objects: Objects) -> None:
+    """Remove a dataset: it is invisible after the first step, gone after the last."""
+    objects.remove([PROPERTIES_FILE])
+    objects.remove(objects.sizes())
+
+
+def reveal(objects: Objects, root: Path, on_step: Callable[[], None] = lambda: None) -> None:
+    """Put the metadata of a dataset whose shards are all there; the properties last.
+
+    Parameters
+    ----------
+    objects : Objects
+    root : Path
+        The folder in which the metadata was written.
+    on_step : callable
+        Told after each object.
+    """
+    found = (path for path in sorted(root.rglob("*")) if path.is_file())
+    files = [path for path in found if path.name != OBJECTS_FILE]
+    last = {MANIFEST_FILE: 1, PROPERTIES_FILE: 2}
+    for path in sorted(files, key=lambda path: last.get(path.name, 0)):
+        objects.put(path.relative_to(root).as_posix(), path.read_bytes())
+        on_step()
+
+
+def _as_write_error(url: str, error: Exception) -> WriteError:
+    name = type(error).__name__
+    reason = " ".join(str(error).split())[:300]
+    if name in {"PermissionDeniedError", "UnauthenticatedError"} or NO_BUCKET in reason:
+        hint = (
+            "Check the bucket's name, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` "
+            "and `AWS_ENDPOINT_URL`."
+        )
+        return TargetNotWritableError(
+            f"{url} cannot be written to ({reason}). {hint}", hint=hint, path=url
+        )
+    hint = "Look at the object storage; it is tried again."
+    return WriteError(f"{url} does not take the dataset ({reason}). {hint}", hint=hint, path=url)

@@ -1,0 +1,258 @@
+"""Datasets in a bucket: written without a copy here, seen whole or not at all."""
+
+import http.client
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+import stackwatch
+from stackwatch.errors import TargetExistsError, TargetNotWritableError, UsageError
+from stackwatch.stores.objects import Objects, open_objects
+from stackwatch.testing.mags import read_with_zarr
+from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
+
+pytest.importorskip("obstore")
+EDGES = (11.24, 11.24, 25.0)
+BUCKET = "lab-data"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Run an object store on loopback."""
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> Objects:
+    """Return an empty place in a bucket, and let the environment lead there."""
+    boto3 = pytest.importorskip("boto3")
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    open_objects.cache_clear()
+    boto3.client("s3").create_bucket(Bucket=BUCKET)
+    prefix = f"{request.node.name}"
+    return Objects(f"s3://{BUCKET}/{prefix}")
+
+
+def acquire(tmp_path: Path, depth: int = 70) -> Path:
+    """Write a stack."""
+    layers = (
+        SyntheticLayer("color", (depth, 90, 71), content="em"),
+        SyntheticLayer("labels", (depth, 90, 71), dtype="uint32", content="labels"),
+    )
+    SyntheticAcquisition(layers).write(tmp_path / "source")
+    return tmp_path / "source"
+
+
+def read_bucket(objects: Objects, path: str) -> Any:
+    """Read a mag as anybody would: zarr-python and obstore, nothing of ours."""
+    import zarr
+    from zarr.storage import ObjectStore
+
+    return zarr.open_array(ObjectStore(objects.store, read_only=True), path=path, mode="r")[...]
+
+
+def test_a_dataset_in_a_bucket_is_that_of_a_folder(tmp_path: Path, bucket: Objects):
+    """Every file is there with the same bytes; zarr-python reads it; nothing stays here."""
+    source = acquire(tmp_path)
+    stackwatch.convert(source, tmp_path / "run", voxel_size_nm=EDGES)
+    result = stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
+    run = Objects(f"{bucket.url}/run")
+    local = {
+        path.relative_to(tmp_path / "run").as_posix(): path.read_bytes()
+        for path in (tmp_path / "run").rglob("*")
+        if path.is_file()
+    }
+
+    assert local.keys() == run.sizes().keys()
+    told = {"stackwatch.json"}
+    assert {k: v for k, v in local.items() if k not in told} == {
+        key: run.read(key) for key in local if key not in told
+    }
+    for mag in ("1", "4-4-2"):
+        np.testing.assert_array_equal(
+            read_with_zarr(tmp_path / "run" / "color" / mag), read_bucket(run, f"color/{mag}")
+        )
+    assert f"{bucket.url}/run" == result.as_record()["datasets"][0]["path"]
+    assert ["run", "source"] == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.system
+def test_an_existing_dataset_is_not_touched(tmp_path: Path, bucket: Objects):
+    """A second conversion to the same address is refused before it writes."""
+    source = acquire(tmp_path, 20)
+    stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
+    run = Objects(f"{bucket.url}/run")
+    before = {key: run.read(key) for key in run.sizes()}
+    with pytest.raises(TargetExistsError, match="is a dataset already"):
+        stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
+
+    assert before == {key: run.read(key) for key in run.sizes()}
+
+
+@pytest.mark.system
+def test_a_failed_conversion_leaves_nothing(tmp_path: Path, bucket: Objects):
+    """What was put before the damage was found is removed."""
+    source = acquire(tmp_path)
+    damaged = sorted((source / "labels").iterdir())[60]
+    damaged.write_bytes(damaged.read_bytes()[:-5000])
+    with pytest.raises(stackwatch.errors.StackwatchError):
+        stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
+
+    assert {} == Objects(f"{bucket.url}/run").sizes()
+
+
+@pytest.mark.system
+def test_a_killed_conversion_is_invisible_and_cleared_up(tmp_path: Path, bucket: Objects):
+    """After kill -9 there is no dataset; the next attempt removes the shards and writes its own."""
+    source = acquire(tmp_path)
+    run = Objects(f"{bucket.url}/run")
+    command = [
+        sys.executable, "-m", "stackwatch", "convert", str(source), f"{bucket.url}/run",
+        "--voxel-size-nm", "11.24,11.24,25", "--name", "first",
+    ]  # fmt: skip
+    environment = {**os.environ, "STACKWATCH_FAILPOINT": "verify.done"}
+    killed = subprocess.run(command, env=environment, capture_output=True, check=False)
+    left = run.sizes()
+    stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES, max_mag=1, name="second")
+    after = run.sizes()
+    name = json.loads(run.read("datasource-properties.json") or b"")["id"]["name"]
+
+    assert -signal.SIGKILL == killed.returncode
+    assert left
+    assert not [key for key in left if key.endswith(".json")]
+    assert "second" == name
+    assert not [key for key in after if key.startswith("color/2")]
+
+
+@pytest.mark.system
+def test_processes_write_to_a_bucket_too(tmp_path: Path, bucket: Objects):
+    """Ranges of several processes end in the same objects."""
+    source = acquire(tmp_path)
+    stackwatch.convert(source, f"{bucket.url}/local", voxel_size_nm=EDGES, name="run")
+    stackwatch.convert(
+        source, f"{bucket.url}/ranged", voxel_size_nm=EDGES, name="run",
+        executor="processes", processes=2, threads=2, memory_gib=1,
+    )  # fmt: skip
+    local, ranged = Objects(f"{bucket.url}/local"), Objects(f"{bucket.url}/ranged")
+    keys = local.sizes().keys() - {"stackwatch.json"}
+
+    assert local.sizes().keys() == ranged.sizes().keys()
+    assert {key: local.read(key) for key in keys} == {key: ranged.read(key) for key in keys}
+
+
+@pytest.mark.system
+def test_mistakes_are_told(tmp_path: Path, bucket: Objects):
+    """A bucket that is not there, an address without a name, WKW: what to do stands there."""
+    source = acquire(tmp_path, 5)
+    with pytest.raises(TargetNotWritableError, match="Check the bucket's name"):
+        stackwatch.convert(source, "s3://no-such-bucket/run", voxel_size_nm=EDGES)
+    with pytest.raises(UsageError, match="is no place for a dataset"):
+        stackwatch.convert(source, "s3://lab-data", voxel_size_nm=EDGES)
+    with pytest.raises(UsageError, match="format must be zarr3"):
+        stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES, format="wkw")
+
+    assert {} == bucket.sizes()
+
+
+class BadMood(ThreadingHTTPServer):
+    """Stands before an object store: fails, dawdles and hangs up now and then."""
+
+    daemon_threads = True
+
+    def __init__(self, behind: str) -> None:
+        self.behind = urlsplit(behind)
+        self.moods = itertools.cycle(["", "500", "", "cut", "slow", "", "503"])
+        self.shown: Counter[str] = Counter()
+        super().__init__(("127.0.0.1", 0), BadMoodHandler)
+
+
+class BadMoodHandler(BaseHTTPRequestHandler):
+    """Passes requests on, in its mood."""
+
+    protocol_version = "HTTP/1.0"  # no connection, and no thread, outlives its request
+    server: BadMood
+
+    def answer(self) -> None:
+        """Answer one request."""
+        mood = next(self.server.moods)
+        self.server.shown[mood] += 1
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if mood == "cut":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if mood in {"500", "503"}:
+            self.send_response(int(mood))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if mood == "slow":
+            time.sleep(0.5)
+        behind = http.client.HTTPConnection(
+            self.server.behind.hostname or "", self.server.behind.port
+        )
+        behind.request(self.command, self.path, body, dict(self.headers.items()))
+        reply = behind.getresponse()
+        content = reply.read()
+        self.send_response(reply.status)
+        for name, value in reply.getheaders():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        length = reply.getheader("Content-Length") if self.command == "HEAD" else len(content)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(content)
+        behind.close()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815 - names of the library
+
+    def log_message(self, *arguments: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.mark.system
+def test_errors_of_the_store_are_tried_again(
+    tmp_path: Path, bucket: Objects, endpoint: str, monkeypatch: pytest.MonkeyPatch
+):
+    """500, 503, slow answers and cut connections: the dataset is whole all the same."""
+    source = acquire(tmp_path)
+    stackwatch.convert(source, tmp_path / "run", voxel_size_nm=EDGES)
+    with BadMood(endpoint) as front:
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{front.server_address[1]}")
+        open_objects.cache_clear()
+        stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES, verify="full")
+        front.shutdown()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    run = Objects(f"{bucket.url}/run")
+    shards = [path for path in (tmp_path / "run").rglob("c/**/*") if path.is_file()]
+
+    assert min(front.shown[mood] for mood in ("500", "503", "cut", "slow")) > 0
+    assert len(shards) > 4
+    for shard in shards:
+        key = shard.relative_to(tmp_path / "run").as_posix()
+        assert shard.read_bytes() == run.read(key)
