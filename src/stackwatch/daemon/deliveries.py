@@ -18,6 +18,7 @@ from stackwatch.daemon.guard import LedgerGuard
 from stackwatch.daemon.sides import Side, SideSaid
 from stackwatch.daemon.wire import dump_record, load_record
 from stackwatch.errors import LedgerUnwritableError, StackwatchError
+from stackwatch.ledger.deliveries import MOST_AT_ONCE
 from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.logs import Event
@@ -30,7 +31,7 @@ FILL_INTERVAL_S = 1.0
 NOTE_INTERVAL_S = 60.0
 """So often the newest progress goes into the ledger."""
 
-MOST_LOOKED_AT = 64
+MOST_LOOKED_AT = 16
 HEARD = frozenset({"reserved", "sending", "finishing", "finished", "described"})
 """Stages that nobody comes to whom the server does not answer, or whose token it does not take."""
 
@@ -66,7 +67,7 @@ class Deliveries(Side):
         self._outcomes = DeliveryOutcomes(self._verbs, clock)
         self._running: dict[int, Running] = {}
         self._plan_s = self._fill_s = 0.0
-        self._is_stopping = False
+        self._is_stopping = self._may_go_elsewhere = False
 
     # ------------------------------------------------------------ time
 
@@ -80,6 +81,7 @@ class Deliveries(Side):
         """Take new settings over; what is under way goes on as it was begun."""
         self._settings = self._outcomes.settings = settings
         self._outcomes.gate.open()  # the address or the token may be mended
+        self._may_go_elsewhere = True
         self.poke()
 
     def poke(self) -> None:
@@ -95,11 +97,11 @@ class Deliveries(Side):
             for running in self._running.values():
                 self._watch(running, now_s)
             if now_s >= self._plan_s:
-                self._plan_s = now_s + PLAN_INTERVAL_S
-                self._plan()
+                has_more = self._plan()
+                self._plan_s = now_s if has_more else now_s + PLAN_INTERVAL_S
             if now_s >= self._fill_s:
-                self._fill_s = now_s + FILL_INTERVAL_S
-                self._fill(now_s)
+                is_busy = self._fill(now_s)
+                self._fill_s = now_s + (FILL_INTERVAL_S if is_busy else PLAN_INTERVAL_S)
         except LedgerUnwritableError as error:
             self._guard.note(error)
 
@@ -167,27 +169,41 @@ class Deliveries(Side):
 
     # ------------------------------------------------------------ planning and beginning
 
-    def _plan(self) -> None:
+    def _plan(self) -> bool:
+        """Plan what is published; return whether there is more than one look takes."""
         server = self._settings.webknossos.url
         if server is None:
-            return
+            return False
+        has_more = False
         for folder in self._settings.folder:
-            self._verbs.plan(folder.name, server, _chooser(folder))
+            choose = _chooser(folder)
+            if self._may_go_elsewhere:
+                self._verbs.redirect(folder.name, server, choose)
+            planned = self._verbs.plan(folder.name, server, choose)
+            has_more = has_more or len(planned) >= MOST_AT_ONCE
+            if planned:
+                self._fill_s = 0.0
+        self._may_go_elsewhere = False
+        return has_more
 
     def _is_wanted(self, delivery: DeliveryRecord) -> bool:
         return is_wanted(delivery, self._settings)
 
-    def _fill(self, now_s: float) -> None:
-        """Begin what is due, as far as there are slots; with a closed gate one finds out."""
+    def _fill(self, now_s: float) -> bool:
+        """Begin what is due, as far as there are slots; return whether something was begun.
+
+        With a closed gate one delivery finds out how things are.
+        """
         free = self._settings.daemon.delivery_workers - len(self._running)
         if self._outcomes.gate.is_closed:
             free = 0 if self._running or not self._outcomes.may_try() else 1
         if free <= 0:
-            return
+            return True
         due = self._verbs.due(MOST_LOOKED_AT, self._is_wanted)
         # one that the server never gets along with must not be the only one to try
         for delivery in sorted(due, key=self._outcomes.pauses_of)[:free]:
             self._start(delivery, now_s)
+        return bool(due)
 
     def _start(self, delivery: DeliveryRecord, now_s: float) -> None:
         request = plan_request(delivery, self._settings, self._verbs.older_ids(delivery))
@@ -237,6 +253,7 @@ class Deliveries(Side):
         if message is None:
             said.child.reap()
             del self._running[running.delivery.delivery_id]
+            self._may_go_elsewhere = True  # the settings may have changed meanwhile
             self.poke()
             self._guard.record(lambda: self._outcomes.conclude(running))
             return

@@ -30,9 +30,12 @@ from stackwatch.model.delivery import (
 
 NO_CONDITIONS: Final = {
     "state": None, "delivery_id": None, "acquisition_id": None, "job_id": None, "folder": None,
-    "until_us": None, "is_open": False, "is_newest_first": False, "limit": -1,
+    "until_us": None, "after_id": 0, "is_open": False, "is_newest_first": False, "limit": -1,
 }  # fmt: skip
 """Of the query `deliveries`."""
+
+MOST_AT_ONCE: Final = 100
+"""Rows that one look takes, so that the service goes on in between."""
 
 _ENDED: Final = ("finished", "described")
 
@@ -48,46 +51,56 @@ class DeliveryVerbs:
 
     # ------------------------------------------------------------ planning
 
-    def plan(self, folder: str, server: str, choose: ChooseKind) -> tuple[DeliveryRecord, ...]:
-        """Plan the delivery of all that is published in a folder and has none.
+    def plan(
+        self, folder: str, server: str, choose: ChooseKind, limit: int = MOST_AT_ONCE
+    ) -> tuple[DeliveryRecord, ...]:
+        """Plan the delivery of what is published in a folder and has none: so many at once.
 
-        To repeat the same call changes nothing. One that was not delivered yet and would go to
-        another server, or another way, is redirected and begins anew.
+        To repeat the same call plans the rest, and then changes nothing.
 
         Returns
         -------
         tuple of DeliveryRecord
             Those that were planned now.
         """
+        planned: list[DeliveryRecord] = []
+        unwanted = 0
         with self._book.transaction():
-            self._redirect(folder, server, choose)
-            planned = []
-            for row in self._book.rows("datasets_to_deliver", folder=folder):
-                kind = choose(None if row["upload"] is None else bool(row["upload"]))
-                if kind is None:
-                    continue
-                made = self._book.row(
-                    "plan_delivery",
-                    dataset_id=row["dataset_id"],
-                    kind=kind,
-                    server=server,
-                    now_us=self._book.now_us(),
-                )
-                assert made is not None
-                found = self.find(made["id"])
-                self._note("delivery.queued", found, state_to=DeliveryState.QUEUED, server=server)
-                planned.append(found)
-            return tuple(planned)
+            while len(planned) < limit:
+                values = {"folder": folder, "limit": limit, "offset": unwanted}
+                rows = self._book.rows("datasets_to_deliver", **values)
+                for row in rows:
+                    kind = choose(None if row["upload"] is None else bool(row["upload"]))
+                    if kind is None:
+                        unwanted += 1
+                    else:
+                        planned.append(self._plan(row["dataset_id"], kind, server))
+                if len(rows) < limit:
+                    break
+        return tuple(planned)
 
-    def _redirect(self, folder: str, server: str, choose: ChooseKind) -> None:
-        for found in self._list(folder=folder, is_open=True):
-            kind = choose(found.upload)
-            is_same = (found.kind, found.server) == (kind, server)
-            if found.state is DeliveryState.RUNNING or kind is None or is_same:
-                continue
-            values = {"kind": kind, "server": server}
-            self._book.rows("redirect_delivery", delivery_id=found.delivery_id, **values)
-            self._note("delivery.redirected", found, **values)
+    def _plan(self, dataset_id: int, kind: DeliveryKind, server: str) -> DeliveryRecord:
+        values = {"dataset_id": dataset_id, "kind": kind, "server": server}
+        made = self._book.row("plan_delivery", now_us=self._book.now_us(), **values)
+        assert made is not None
+        found = self.find(made["id"])
+        self._note("delivery.queued", found, state_to=DeliveryState.QUEUED, server=server)
+        return found
+
+    def redirect(self, folder: str, server: str, choose: ChooseKind) -> None:
+        """Have what is not delivered yet begin anew, where it goes elsewhere or otherwise now.
+
+        What is under way is left alone.
+        """
+        with self._book.transaction():
+            for found in self._list(folder=folder, is_open=True):
+                kind = choose(found.upload)
+                is_same = (found.kind, found.server) == (kind, server)
+                if found.state is DeliveryState.RUNNING or kind is None or is_same:
+                    continue
+                values = {"kind": kind, "server": server}
+                self._book.rows("redirect_delivery", delivery_id=found.delivery_id, **values)
+                self._note("delivery.redirected", found, **values)
 
     def due(
         self,
@@ -109,12 +122,18 @@ class DeliveryVerbs:
             Due by then; None: now.
         """
         found: list[DeliveryRecord] = []
+        until_us, after_id = until_us or self._book.now_us(), 0
         with self._book.transaction():
-            for one in self._list(until_us=until_us or self._book.now_us()):
-                is_current = not one.is_superseded or one.is_undecided
-                if len(found) < limit and is_current and is_wanted(one) and not self._is_ahead(one):
-                    found.append(one)
-        return tuple(found)
+            while len(found) < limit:
+                page = self._list(until_us=until_us, after_id=after_id, limit=MOST_AT_ONCE)
+                for one in page:
+                    is_current = not one.is_superseded or one.is_undecided
+                    if is_current and is_wanted(one) and not self._is_ahead(one):
+                        found.append(one)
+                if len(page) < MOST_AT_ONCE:
+                    break
+                after_id = page[-1].delivery_id
+        return tuple(found[:limit])
 
     def waiting(self) -> tuple[DeliveryRecord, ...]:
         """Return what is queued or paused and not superseded, the oldest first."""

@@ -352,7 +352,7 @@ JOIN folders AS f ON f.id = a.folder_id
 WHERE (:state IS NULL OR y.state = :state) AND (:delivery_id IS NULL OR y.id = :delivery_id)
     AND (:acquisition_id IS NULL OR a.id = :acquisition_id)
     AND (:job_id IS NULL OR s.job_id = :job_id) AND (:folder IS NULL OR f.name = :folder)
-    AND (NOT :is_open OR y.state <> 'delivered')
+    AND (NOT :is_open OR y.state <> 'delivered') AND y.id > :after_id
     AND (:until_us IS NULL OR y.state IN ('queued', 'paused') AND y.not_before_us <= :until_us)
 ORDER BY iif(:is_newest_first, -y.id, y.id) LIMIT :limit;
 
@@ -365,7 +365,7 @@ JOIN folders AS f ON f.id = a.folder_id
 LEFT JOIN deliveries AS y ON y.dataset_id = s.id
 WHERE f.name = :folder AND s.state = 'published' AND y.id IS NULL
     AND g.stat_mark NOT LIKE 'rebuilt-%'  -- nobody has read yet what its sidecar says
-ORDER BY s.id;
+ORDER BY s.id LIMIT :limit OFFSET :offset;
 
 -- name: plan_delivery
 INSERT INTO deliveries (dataset_id, kind, state, server, queued_at_us)

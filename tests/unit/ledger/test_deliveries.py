@@ -222,10 +222,12 @@ def test_other_settings_redirect_what_is_not_delivered(ledger, published):
     ledger.deliveries.deliver(started(ledger).delivery_id, DONE)
     one = started(ledger)
     ledger.deliveries.record(one.delivery_id, 1, RESERVED)
-    plan(ledger, "https://other.example.org")
+    other = ("em", "https://other.example.org", upload_all)
+    ledger.deliveries.redirect(*other)
     assert RESERVED == ledger.deliveries.find(one.delivery_id).record, "it is under way"
     ledger.deliveries.recover()
-    plan(ledger, "https://other.example.org")
+    ledger.deliveries.redirect(*other)
+    ledger.deliveries.redirect("em", SERVER, lambda said: None)
 
     found = ledger.deliveries.find(one.delivery_id)
     assert (None, "", "https://other.example.org") == (found.record, found.remote_id, found.server)
@@ -244,3 +246,21 @@ def test_a_record_outlives_the_daemon(ledger, published, clock, tmp_path):
         (recovered,) = opened.deliveries.recover()
         assert (DeliveryState.QUEUED, RESERVED) == (recovered.state, recovered.record)
         assert () == opened.deliveries.recover()
+
+
+def test_many_are_planned_and_found_in_pieces(ledger, published):
+    """No look takes more than its piece, and what nobody wants hides nothing behind it."""
+    for number in range(5):
+        published(f"run{number}", paths=(f"/out/em/{number}_a", f"/out/em/{number}_b"))
+    unwanted = iter([True] * 4 + [False] * 99)
+
+    def choose(said):
+        return None if next(unwanted) else "upload"
+
+    assert 2 == len(ledger.deliveries.plan("em", SERVER, choose, limit=2))
+    assert 4 == len(ledger.deliveries.plan("em", SERVER, upload_all, limit=4))
+    assert 4 == len(ledger.deliveries.plan("em", SERVER, upload_all, limit=9))
+    assert 10 == len(ledger.deliveries.due(99))
+    last = ledger.deliveries.due(99)[-1]
+
+    assert (last,) == ledger.deliveries.due(1, lambda one: one.delivery_id == last.delivery_id)
