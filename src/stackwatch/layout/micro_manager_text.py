@@ -111,7 +111,7 @@ def _place(told: Mapping[str, Any], name: str) -> Place:
     """Return timepoint, channel and slice of an image: as told, else as its name counts."""
     found = []
     for keys, pattern in zip(_AXES, _IN_NAME, strict=True):
-        value = next((told[key] for key in keys if key in told), None)
+        value = next((told[key] for key in keys if isinstance(told.get(key), int)), None)
         match = pattern.search(name) if value is None else None
         found.append(whole_number(match[1] if match else value))
     t, c, z = found

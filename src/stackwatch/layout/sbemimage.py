@@ -67,18 +67,15 @@ class _Logs:
         In nanometres, 0 where it is not told.
     is_completed : bool or None
         Whether the log ends with the word that the stack is complete; None without a log.
+    slices : mapping of str to set of int
+        The number of every slice that is listed of any tile of a grid, by grid.
     """
 
     base: str
     z_nm: Mapping[str, tuple[int, float]]
     sizes: tuple[tuple[str, str, float, float], ...]
     is_completed: bool | None
-
-    def slices_of(self, grid: str) -> set[int]:
-        """Return the number of every slice that is listed of any tile of a grid."""
-        return {
-            number for path, (number, _) in self.z_nm.items() if path.startswith(f"tiles/g{grid}/")
-        }
+    slices: Mapping[str, set[int]]
 
 
 @dataclass(slots=True)
@@ -146,7 +143,12 @@ def _read_logs(folder: Folder, base: str, lists: list[str], paths: list[str]) ->
     is_completed = None
     if written:
         is_completed = _DONE in folder.text_of(written[-1], tail=_TAIL_BYTES, is_content=False)
-    return _Logs(base, z_nm, tuple(sizes), is_completed)
+    slices: dict[str, set[int]] = defaultdict(set)
+    for path, (number, _) in z_nm.items():
+        match = _TILE.fullmatch(path)
+        if match is not None:
+            slices[match[1]].add(number)
+    return _Logs(base, z_nm, tuple(sizes), is_completed, slices)
 
 
 def parse_image_list(text: str) -> dict[str, tuple[int, float]]:
@@ -298,7 +300,7 @@ def _verdict(
     numbers = sorted(stack.paths)
     files = [stack.paths[number] for number in numbers]
     folder.ensure_planar(files)
-    numbering = read_numbering(logs.slices_of(tile[0]))
+    numbering = read_numbering(logs.slices[tile[0]])
     position = dict(zip(numbering.values, numbering.positions, strict=False))
     _check_slices(folder, tile, numbering, [n for n in numbering.values if n not in stack.paths])
     places = {(0, 0, position[number]): PlaneRef(i) for i, number in enumerate(numbers)}

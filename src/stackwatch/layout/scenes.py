@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -70,11 +71,10 @@ def plan_datasets(
     """
     planner = _Planner(listing, probe, palette, options, voxel_size, text_of)
     if text_of is not None:
-        drafts = recognise_instrument(
-            Folder(listing, text_of, lambda path: probe(path, 0), options)
-        )
+        once = cache(lambda path: probe(path, 0))  # recognised and planned by the same headers
+        drafts = recognise_instrument(Folder(listing, text_of, once, options))
         if drafts:
-            return _plan_drafts(planner, drafts)
+            return _plan_drafts(planner, drafts, once)
     return _plan_files(planner)
 
 
@@ -103,19 +103,21 @@ class _Planner:
         )
 
 
-def _plan_drafts(planner: _Planner, drafts: Sequence[SceneDraft]) -> tuple[DatasetPlan, ...]:
+def _plan_drafts(
+    planner: _Planner, drafts: Sequence[SceneDraft], probe: Probe
+) -> tuple[DatasetPlan, ...]:
     """Plan the datasets that an instrument's metadata tells apart."""
     scenes = [draft.name for draft in drafts]
     wanted = choose_scenes(scenes, planner.options.scenes, show_path(planner.listing.root))
     if len(drafts) == 1:
-        return (planner.plan(verdict=drafts[0].decide()),)
+        return (planner.plan(verdict=drafts[0].decide(), probe=probe),)
     names = name_scenes(scenes)
     return tuple(
         _named(
             names[scene],
             scenes[scene],
             lambda scene=scene: planner.plan(  # type: ignore[misc]
-                verdict=drafts[scene].decide()
+                verdict=drafts[scene].decide(), probe=probe
             ),
         )
         for scene in wanted

@@ -83,7 +83,7 @@ def read_mmstack(file: PositionalFile, pages: Sequence[Ifd], scene: int = 0) -> 
     if header.is_big or file.size < _SUMMARY_START:
         return None
     numbers = struct.unpack(f"{header.byte_order}8I", file.read(8, 32))
-    if numbers[0] == _NDTIFF:
+    if numbers[0] == _NDTIFF and _SUMMARY in numbers:
         raise _is_ndtiff(file.name)
     if numbers[0] != _STACK or numbers[6] != _SUMMARY:
         return None

@@ -286,6 +286,32 @@ def test_metadata_is_read_as_far_as_it_is_written(text: str, expected: object):
     assert expected == (None if found is None else (dict(found.places), found.is_closed))
 
 
+def test_metadata_cut_anywhere_is_never_whole(tmp_path: Path):
+    """A text that is written as the acquisition goes tells fewer images, never others."""
+    write_image_files(tmp_path, replace(RUN, size_t=1))
+    text = (tmp_path / "Default/metadata.txt").read_text().rstrip()
+    whole = parse_metadata(text)
+    assert whole is not None
+
+    for end in range(0, len(text), 17):
+        found = parse_metadata(text[:end])
+        assert found is None or not found.is_closed
+        assert found is None or found.places.items() <= whole.places.items()
+
+
+def test_an_odd_word_for_a_place_gives_way_to_the_name():
+    """Where the metadata keeps a number in another form, the file's name counts."""
+    name = "img_channel001_position000_time000000002_z003.tif"
+    text = {
+        "Summary": {"MicroManagerVersion": "2.0"},
+        f"Coords-Default/{name}": {"time": {"type": "INTEGER", "scalar": 9}, "z": None},
+    }
+
+    found = parse_metadata(json.dumps(text))
+
+    assert {name: (2, 1, 3)} == (found and dict(found.places))
+
+
 # ---------------------------------------------------------------- Micro-Manager, image stack files
 
 

@@ -146,7 +146,7 @@ def test_ndtiff_is_refused_by_name(tmp_path: Path, open_path: OpenPath):
     """Its pages in a row would mix channels and timepoints into slices."""
     path = write_mmstack(tmp_path / "run_NDTiffStack.tif", RUN, RUN.places())
     data = bytearray(path.read_bytes())
-    struct.pack_into("<2I", data, 8, 483729, 3)
+    struct.pack_into("<4I", data, 8, 483729, 3, 3, 2355492)
     path.write_bytes(data)
 
     with pytest.raises(UnsupportedFormatError, match=r"NDTiff\.index"):
