@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -376,7 +377,7 @@ def test_finish_that_fails_deletes(
 
 def test_second_finish_deletes_the_dataset(server: WebknossosServer, dataset: Path) -> None:
     """Finishing again while the first is at work makes both fail, and the dataset vanish."""
-    server.behaviour = Behaviour(finish_s=0.3)
+    server.behaviour = Behaviour(finish_s=1.0)
     with Client(server) as client, Client(server) as other:
         client.reserve(dataset)
         client.send(dataset)
@@ -394,7 +395,7 @@ def test_second_finish_deletes_the_dataset(server: WebknossosServer, dataset: Pa
 
 def test_slow_finish_succeeds_without_its_client(server: WebknossosServer, dataset: Path) -> None:
     """A client that does not wait leaves; the work goes on, and the dataset becomes usable."""
-    server.behaviour = Behaviour(finish_s=0.3)
+    server.behaviour = Behaviour(finish_s=1.0)
     with Client(server) as client:
         client.reserve(dataset)
         client.send(dataset)
@@ -402,8 +403,44 @@ def test_slow_finish_succeeds_without_its_client(server: WebknossosServer, datas
             client.finish(timeout=0.1)
         found = server.datasets()[0]
         assert not client.api("GET", f"/datasets/{found.id}").json()["isActive"]
-        threading.Event().wait(0.4)
-        assert client.api("GET", f"/datasets/{found.id}").json()["isActive"]
+        deadline = time.monotonic() + 20
+        while not client.api("GET", f"/datasets/{found.id}").json()["isActive"]:
+            assert time.monotonic() < deadline
+
+
+def test_restart_drops_a_finish(server: WebknossosServer, dataset: Path) -> None:
+    """A restart ends a finish that is at work; its upload is there still, and can be finished."""
+    server.behaviour = Behaviour(finish_s=5.0)
+    with Client(server) as client:
+        client.reserve(dataset)
+        client.send(dataset)
+
+        def finish_in_vain() -> None:
+            with pytest.raises(httpx.TransportError):
+                client.finish()
+
+        thread = threading.Thread(target=finish_in_vain)
+        thread.start()
+        while not server.world.uploads["u1"].finishing:
+            pass
+        server.restart()
+        thread.join()
+        server.behaviour = Behaviour()
+
+        assert 200 == client.finish().status_code
+
+
+def test_finish_whose_answer_a_proxy_ate(server: WebknossosServer, dataset: Path) -> None:
+    """504 from the proxy, and the dataset is usable all the same; or 500, and nothing was done."""
+    with Client(server) as client:
+        client.reserve(dataset)
+        client.send(dataset)
+        server.faults.add(Fault("finish", status=500), Fault("finish", status=504, is_done=True))
+        answers = [client.finish(), client.finish(), client.finish()]
+
+    assert [500, 504, 400] == [answer.status_code for answer in answers]
+    assert "Something went wrong." == first_error(answers[0])
+    assert server.datasets()[0].is_active
 
 
 def test_faults_happen_once_and_where_they_are_told(

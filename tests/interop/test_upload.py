@@ -28,6 +28,7 @@ from stackwatch.testing.webknossos_server import WebknossosServer
 from stackwatch.webknossos.token import Token
 
 ROOT = Path(__file__).resolve().parents[2]
+PEER_REGISTER = Path(__file__).with_name("peer_register.py")
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
@@ -161,3 +162,20 @@ def test_ours_arrives_as_the_peers(peer: Path, stack: Path, tmp_path: Path) -> N
         text = json.dumps(found.source, sort_keys=True)
         shown.append(json.loads(text.replace(found.directory, "dataset")))
     assert shown[0]["dataLayers"] == shown[1]["dataLayers"]
+
+
+def test_peer_registers(peer: Path, stack: Path, tmp_path: Path) -> None:
+    """The peer has a dataset explored where it lies, in the folder that it names."""
+    dataset = tmp_path / "share" / "ours"
+    convert(stack, dataset, voxel_size_nm=(10, 10, 25))
+    behaviour = Behaviour(local_whitelist=(str(tmp_path / "share"),))
+    with WebknossosServer(tmp_path / "wk", behaviour) as server:
+        options = (server.url, server.token, f"file://{dataset}", "exp_42", "Datasets/em")
+        done = subprocess.run(
+            [peer.with_name("python"), PEER_REGISTER, *options], capture_output=True, text=True
+        )
+        (found,) = server.datasets()
+
+    assert [] == server.mishaps
+    assert (True, "exp_42") == (found.is_active, found.name), done.stderr
+    assert "em" == server.world.folders[found.folder_id].name

@@ -10,6 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from stackwatch.errors import StackwatchError
 from stackwatch.readers.wkw import WkwMag
 from stackwatch.testing.webknossos_checks import check_object_id, mags_of
 from stackwatch.testing.webknossos_http import RefusedError, Request, Response, html_page, refusal
@@ -39,7 +40,10 @@ def read_data(world: World, request: Request) -> Response:
     entry = next(entry for entry in layer["mags"] if tuple(entry["mag"]) == mag)
     folder = local_place(world, entry["path"])
     start = tuple(at // edge for at, edge in zip((x, y, z), mag, strict=True))
-    voxels = read_box(folder, entry, layer, start, (width, height, depth))
+    try:
+        voxels = read_box(folder, entry, layer, start, (width, height, depth))
+    except (OSError, ValueError, RuntimeError, StackwatchError) as error:
+        raise refusal("Could not load data.", str(error)) from error
     return Response(
         body=voxels.tobytes(order="F"),
         content_type="application/octet-stream",
