@@ -153,6 +153,18 @@ def _with_settings(dataset: Path, settings: "Settings", given: dict[str, Any]) -
     return replace(request, server=patient)
 
 
+def check_token(request: "DeliveryRequest") -> None:
+    """Look whether there is a token, before hours of work.
+
+    Raises
+    ------
+    DeliveryUnauthorizedError
+    """
+    from stackwatch.webknossos.token import find_token
+
+    find_token(request.server.token_file)
+
+
 def run_upload(
     request: "DeliveryRequest", state_dir: Path | None = None, *, is_quiet: bool
 ) -> "Delivered":
