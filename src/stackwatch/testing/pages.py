@@ -1,9 +1,10 @@
 """Serve the page on a ledger that was made for it, in this very process and on loopback."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,24 @@ import httpx
 
 from stackwatch.errors import UsageError
 from stackwatch.ledger.ledger import Ledger
+from stackwatch.ledger.reader import LedgerReader
 from stackwatch.testing.page_worlds import Fill, SteppingClock, World
-from stackwatch.web.live import Conversion, PageOptions, Part, Service
+from stackwatch.web.live import Conversion, PageOptions, Part, Service, Snapshot
 from stackwatch.web.server import PageServer
 
 DEADLINE_S = 10.0
 STEP_S = 30.0
+READERS = 6
 WORD = "a-word-that-is-long-enough"
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """What came back, header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class PageBench:
@@ -34,16 +46,18 @@ class PageBench:
         What `/healthz` is told.
     """
 
-    def __init__(self, world: World, options: PageOptions) -> None:
+    def __init__(self, world: World, options: PageOptions, snapshot: Snapshot) -> None:
         self.world = world
         self.asked: list[dict[str, Any]] = []
-        self.parts = (Part("main loop", 0.1, is_alive=True),)
+        self.parts: tuple[Part, ...] = (Part("main loop", 0.1, is_alive=True),)
         self.refuse: UsageError | None = None
         self.service = Service(options, self._answer, lambda: self.parts)
+        self.service.snapshot = snapshot
         self.server = PageServer(self.service, options.listen)
         await_true(lambda: bool(self.server.address) or not self.server.is_alive)
         assert self.server.address, self.server.failure
         self.client = httpx.Client(base_url=self.url, timeout=DEADLINE_S)
+        self.page("/metrics")  # the ledger is open from now on, and all is imported
 
     @property
     def url(self) -> str:
@@ -55,6 +69,20 @@ class PageBench:
         answer = self.client.get(path)
         assert status == answer.status_code, answer.text
         return answer.text
+
+    def ask_raw(
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        body: bytes | None = None,
+    ) -> RawAnswer:
+        """Ask for a path exactly as it stands, which no browser and no library would do."""
+        with closing(HTTPConnection(self.server.address, timeout=DEADLINE_S)) as connection:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return RawAnswer(answer.status, found, answer.read())
 
     def document(self, path: str, status: int = 200) -> dict[str, Any]:
         """Return a JSON document."""
@@ -96,25 +124,54 @@ class PageBench:
 
 
 @contextmanager
-def serve_page(root: Path, fill: Fill, *, has_actions: bool = False) -> Iterator[PageBench]:
-    """Yield a page on a new ledger below `root`."""
-    token_file = root / "token"
-    token_file.write_text(f"{WORD}\n", encoding="utf-8")
+def make_world(root: Path, fill: Fill) -> Iterator[tuple[World, Snapshot]]:
+    """Yield a new ledger below `root` that is filled, and what the main thread tells of it."""
     clock = SteppingClock(time.time() - 400 * STEP_S, STEP_S)
     with Ledger.open(root / "state", clock) as ledger:
         ledger.start()
         world = World(root, ledger)
         snapshot = fill(world)
         clock.at_s, clock.step_s = time.time(), 0.001
-        options = PageOptions(
-            root / "state", "127.0.0.1:0", has_actions=has_actions, token_file=token_file
-        )
-        bench = PageBench(world, options)
-        bench.service.snapshot = snapshot
-        try:
-            yield bench
-        finally:
-            bench.close()
+        _warm_up(root / "state")
+        yield world, snapshot
+
+
+def _warm_up(state_dir: Path) -> None:
+    """Have SQLite hold the descriptors that the readers of this process are going to need.
+
+    It closes none of a file that another connection of the same process has locked, and takes it
+    for the next one: tests would find it left open.
+    """
+    with ExitStack() as readers:
+        for _ in range(READERS):
+            readers.enter_context(LedgerReader.open(state_dir))
+
+
+@contextmanager
+def serve_world(
+    world: World, snapshot: Snapshot, token_file: Path | None = None
+) -> Iterator[PageBench]:
+    """Yield a page on a ledger; people may act on it if there is a file for the word."""
+    if token_file is not None:
+        token_file.write_text(f"{WORD}\n", encoding="utf-8")
+    options = PageOptions(
+        world.root / "state",
+        "127.0.0.1:0",
+        has_actions=token_file is not None,
+        token_file=token_file,
+    )
+    bench = PageBench(world, options, snapshot)
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+@contextmanager
+def serve_page(root: Path, fill: Fill, token_file: Path | None = None) -> Iterator[PageBench]:
+    """Yield a page on a new ledger below `root`."""
+    with make_world(root, fill) as made, serve_world(*made, token_file) as bench:
+        yield bench
 
 
 def await_true(is_true: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:

@@ -65,6 +65,8 @@ def build_app(site: Site) -> App:
         },
     )
 
+    starlette.router.redirect_slashes = False
+
     def read_options() -> PageOptions:
         return site.service.options
 

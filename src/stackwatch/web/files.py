@@ -186,16 +186,21 @@ async def serve_file(
 async def _iter_pieces(
     aside: "Aside", descriptor: int, begin: int, end: int
 ) -> AsyncIterator[bytes]:
-    """Yield the bytes of a part of an open file, and close it."""
+    """Yield the bytes of a part of an open file; closed before the last of them is sent."""
+    is_open = True
     try:
         while begin < end:
             piece = await aside.run(
                 lambda at=begin: os.pread(descriptor, min(PIECE, end - at), at)  # type: ignore[misc]
             )
+            begin += len(piece)
+            if not piece or begin >= end:
+                is_open = False
+                os.close(descriptor)
             if not piece:
                 return  # it was cut meanwhile: the connection ends short, and the client knows
-            begin += len(piece)
             yield piece
     finally:
-        with suppress(OSError):
-            os.close(descriptor)
+        if is_open:
+            with suppress(OSError):
+                os.close(descriptor)

@@ -32,7 +32,7 @@ class Wish:
         page = query.get("page", "1")
         is_number = page.isascii() and page.isdecimal() and len(page) < 9
         return cls(
-            query.get("search", "").strip()[:_LONGEST],
+            "".join(filter(str.isprintable, query.get("search", ""))).strip()[:_LONGEST],
             query.get("state", "")[:_LONGEST],
             query.get("folder", "")[:_LONGEST],
             min(max(1, int(page)), PAGES_MAX) if is_number else 1,

@@ -55,6 +55,7 @@ class Site:
         self.streams = Streams(self)
         self.metrics = Metrics(self)
         self._browser: LedgerBrowser | None = None
+        self._token_file = service.options.token_file
 
     @property
     def browser(self) -> LedgerBrowser:
@@ -79,7 +80,10 @@ class Site:
 
     def session_of(self, request: "Request") -> Session | None:
         """Return who asks, as far as he may act."""
-        if not self.service.options.has_actions:
+        options = self.service.options
+        if not options.has_actions or options.token_file != self._token_file:
+            self._token_file = options.token_file
+            self.sessions.end_all()
             return None
         return self.sessions.find(request.cookies.get(COOKIE, ""))
 
