@@ -13,7 +13,7 @@ PLACES = $(foreach name,PREFIX CONFDIR UNITDIR SYSUSERSDIR TMPFILESDIR BINDIR,$(
 SIDE_BY_SIDE ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test system install uninstall soak check fix interop bench lock clean
+.PHONY: help setup demo test system install uninstall soak check fix interop bench lock neuroglancer clean
 
 help:  ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,14 @@ bench: $(READY) $(INTEROP_READY)  ## Measure against the peer and the floors (mi
 
 lock: $(READY)  ## Write requirements/*.txt anew after a change of dependencies
 	@$(BIN)/python requirements/lock.py --interop $(ARGS)
+
+# The packages come with exact versions from package.json; what is built lies where git does not look.
+neuroglancer:  ## Build the viewer of published data into build/neuroglancer (needs node and npm)
+	@command -v npm >/dev/null || { echo "No npm found: the viewer needs node 20 or newer to be built, and nothing to be used" >&2; exit 1; }
+	@rm -rf build/viewer && mkdir -p build/viewer && cp -R viewer/. build/viewer/
+	@cd build/viewer && npm install --ignore-scripts --no-package-lock --no-audit --no-fund --loglevel=error
+	@cd build/viewer && OUT_DIR=../neuroglancer npx --no-install vite build --logLevel warn
+	@echo "Set it in the configuration:  [web] viewer = \"$(CURDIR)/build/neuroglancer\""
 
 clean:  ## Remove environments and caches
 	rm -rf $(VENV) $(INTEROP) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
