@@ -256,3 +256,46 @@ def test_errors_of_the_store_are_tried_again(
     for shard in shards:
         key = shard.relative_to(tmp_path / "run").as_posix()
         assert shard.read_bytes() == run.read(key)
+
+
+def run_once(config: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the service until all that can be done is done."""
+    return subprocess.run(
+        [sys.executable, "-m", "stackwatch", "run", "--once", "--config", str(config)],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "failpoint", ["convert.engine_done", "publish.before_rename", "publish.after_rename"]
+)
+def test_a_killed_service_publishes_into_a_bucket_once(
+    tmp_path: Path, bucket: Objects, failpoint: str
+):
+    """Killed before or after the dataset became visible: it is there once, whole, on record."""
+    (tmp_path / "drop").mkdir()
+    acquire(tmp_path).rename(tmp_path / "drop" / "run_041")
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[daemon]\nstate_dir = "{tmp_path}/state"\n[[folder]]\nname = "em"\n'
+        f'path = "{tmp_path}/drop"\ntarget = "{bucket.url}/em"\nquiet_gap_s = 0.3\n'
+        "voxel_size_nm = [11.24, 11.24, 25]\nreserve_gib = 0\n",
+        encoding="utf-8",
+    )
+    killed = run_once(config, STACKWATCH_FAILPOINT=f"{failpoint}:1:both")
+    again = run_once(config)
+    dataset = Objects(f"{bucket.url}/em/run_041")
+    manifest = json.loads(dataset.read("stackwatch.json") or b"")
+    answer = subprocess.run(
+        [sys.executable, "-m", "stackwatch", "verify", f"{tmp_path}/state/buckets/em/run_041"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert -signal.SIGKILL == killed.returncode, killed.stdout + killed.stderr
+    assert 0 == again.returncode, again.stdout + again.stderr
+    assert {"datasource-properties.json", "zarr.json"} < dataset.sizes().keys()
+    shards = {shard["path"]: shard["bytes"] for shard in manifest["shards"]}
+    assert shards == {k: size for k, size in dataset.sizes().items() if "/c/" in k}
+    assert 0 == answer.returncode, answer.stderr
+    assert ["run_041"] == sorted({key.split("/")[0] for key in Objects(f"{bucket.url}/em").sizes()})

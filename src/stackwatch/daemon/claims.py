@@ -238,6 +238,8 @@ class Claims:
             self._holders.pop(gone).stop()
         for target, folder in wanted.items():
             if target not in self._holders:
+                if target.is_relative_to(self._state_dir):  # it stands for a bucket
+                    target.mkdir(parents=True, exist_ok=True)
                 claim = self._claim_for(folder)
                 holder = ClaimHolder(target, claim, self._clock, self._tell)
                 self._holders[target] = holder

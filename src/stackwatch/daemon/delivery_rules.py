@@ -11,7 +11,7 @@ from stackwatch.errors import (
 )
 from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.model.acquisition import show_path
-from stackwatch.model.delivery import DeliveryKind, DeliveryRequest, ServerOptions
+from stackwatch.model.delivery import DeliveryKind, DeliveryRequest, PathRule, ServerOptions
 from stackwatch.pipeline.provenance import PREFIX
 from stackwatch.pipeline.retry import Park, RetryAfter, RetryPolicy, WaitFor, plan_delay, plan_next
 from stackwatch.settings import FolderSettings, Settings
@@ -72,11 +72,19 @@ def plan_request(
         teams=folder.teams if folder is not None else (),
         tags=folder.tags if folder is not None else (),
         facts=_facts(delivery),
-        path_rules=settings.webknossos.path_rules(),
+        path_rules=_path_rules(settings, folder),
         transfer=folder.transfer if folder is not None else "copy",
         supersedes=supersedes,
         record=delivery.record,
     )
+
+
+def _path_rules(settings: Settings, folder: FolderSettings | None) -> tuple[PathRule, ...]:
+    """Return where the server finds what lies here; what is in a bucket, there."""
+    rules = settings.webknossos.path_rules()
+    if folder is None or folder.bucket is None:
+        return rules
+    return (PathRule(str(folder.target), folder.bucket), *rules)
 
 
 def _facts(delivery: DeliveryRecord) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from stackwatch.settings.model import (
     AxesSettings,
-    ClusterSettings,
     DaemonSettings,
     FolderSettings,
     LayerSettings,
@@ -16,7 +15,12 @@ from stackwatch.settings.model import (
     RawSettings,
     Settings,
 )
-from stackwatch.settings.outside import NoticesSettings, WebknossosSettings, WebSettings
+from stackwatch.settings.outside import (
+    ClusterSettings,
+    NoticesSettings,
+    WebknossosSettings,
+    WebSettings,
+)
 
 SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "": Settings,

@@ -16,7 +16,6 @@ from stackwatch.model.delivery import Transfer
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
     EVERY_SCENE,
-    ClusterOptions,
     Codec,
     ConvertOptions,
     ExecutorName,
@@ -32,9 +31,16 @@ from stackwatch.model.options import (
 )
 from stackwatch.model.raw import RawFacts
 from stackwatch.model.voxels import Category
-from stackwatch.settings.outside import NoticesSettings, WebknossosSettings, WebSettings
+from stackwatch.settings.buckets import expand_buckets
+from stackwatch.settings.outside import (
+    ClusterSettings,
+    NoticesSettings,
+    WebknossosSettings,
+    WebSettings,
+)
 from stackwatch.settings.values import (
     AbsolutePath,
+    Bucket,
     Count,
     DatasetName,
     DtypeName,
@@ -137,23 +143,6 @@ class DaemonSettings(Section):
         )
 
 
-class ClusterSettings(Section):
-    """`[cluster]`: the workers that convert where `executor` is `dask`."""
-
-    scheduler: str = ""
-    kind: Literal["", "slurm"] = ""
-    workers: Annotated[Count, Field(ge=1, le=10_000)] = 2
-    threads: Annotated[Count, Field(ge=1, le=1024)] = 1
-    memory_gib: Annotated[Number, Field(gt=0)] = 4.0
-    partition: str = ""
-    wall_time: Annotated[str, Field(pattern=r"^(\d+-)?\d+:\d\d:\d\d$")] = "04:00:00"
-    lost_after_s: Annotated[Number, Field(gt=0)] = 600.0
-
-    def options(self) -> ClusterOptions:
-        """Return what a conversion is told."""
-        return ClusterOptions(**self.model_dump())
-
-
 class LogsSettings(Section):
     """`[logs]`: how the service talks."""
 
@@ -168,6 +157,7 @@ class FolderSettings(Section):
     name: FolderName
     path: AbsolutePath
     target: AbsolutePath
+    bucket: Bucket | None = None
     dataset_name: DatasetName = "{acquisition}"
     format: StoreFormat = "zarr3"
     voxel_size_nm: Annotated[AxesSettings, BeforeValidator(_axes)] | None = None
@@ -242,6 +232,17 @@ class FolderSettings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_bucket_can_do_it(self) -> Self:
+        if self.bucket is not None and self.on_change == "replace":
+            raise refuse('on_change = "replace" is not possible where the target is a bucket')
+        if self.bucket is not None and self.delivery in {"upload", "paths"}:
+            raise refuse(
+                f'delivery = "{self.delivery}" would carry the bytes twice where the target is a '
+                'bucket; set delivery = "register"'
+            )
+        return self
+
     def gap_in_force_s(self, *, is_remote: bool) -> float:
         """Return the quiet gap: as set, else by the kind of the mount and what is waited for."""
         if self.quiet_gap_s is not None:
@@ -306,6 +307,7 @@ class FolderSettings(Section):
             chunk_vx=self.chunk_vx,
             shard_vx=Vec3(*self.shard_vx) if self.shard_vx is not None else None,
             codec=self.codec,
+            bucket=self.bucket or "",
         )
 
     def _layout_options(self) -> LayoutOptions:
@@ -345,6 +347,11 @@ class Settings(BaseSettings):
     web: WebSettings = WebSettings()
     notices: NoticesSettings = NoticesSettings()
     folder: tuple[FolderSettings, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _targets_may_be_buckets(cls, values: Any) -> Any:
+        return expand_buckets(values, DaemonSettings().state_dir)
 
     @model_validator(mode="after")
     def _deliveries_have_a_server(self) -> Self:

@@ -1,10 +1,11 @@
-"""What can be set about the world outside: the server, the status page, who is told of what."""
+"""What can be set about the world outside: cluster, server, status page, who is told of what."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from stackwatch.model.delivery import PathRule, ServerOptions
+from stackwatch.model.options import ClusterOptions
 from stackwatch.settings.values import (
     AbsolutePath,
     Count,
@@ -17,6 +18,23 @@ from stackwatch.settings.values import (
 
 Subject = Literal["parked", "share-down", "disk-low", "delivered"]
 """What people may be told about."""
+
+
+class ClusterSettings(Section):
+    """`[cluster]`: the workers that convert where `executor` is `dask`."""
+
+    scheduler: str = ""
+    kind: Literal["", "slurm"] = ""
+    workers: Annotated[Count, Field(ge=1, le=10_000)] = 2
+    threads: Annotated[Count, Field(ge=1, le=1024)] = 1
+    memory_gib: Annotated[Number, Field(gt=0)] = 4.0
+    partition: str = ""
+    wall_time: Annotated[str, Field(pattern=r"^(\d+-)?\d+:\d\d:\d\d$")] = "04:00:00"
+    lost_after_s: Annotated[Number, Field(gt=0)] = 600.0
+
+    def options(self) -> ClusterOptions:
+        """Return what a conversion is told."""
+        return ClusterOptions(**self.model_dump())
 
 
 class WebknossosSettings(Section):

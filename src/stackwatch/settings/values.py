@@ -115,6 +115,14 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _bucket(value: str) -> str:
+    bucket, _, prefix = value.removeprefix("s3://").rstrip("/").partition("/")
+    is_fine = re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) and "//" not in prefix
+    if not value.startswith("s3://") or not is_fine:
+        raise refuse("must be a place in a bucket: s3://BUCKET or s3://BUCKET/PREFIX")
+    return value.rstrip("/")
+
+
 def _remote_folder(path: str) -> str:
     names = path.strip("/").split("/")
     if not all(name.strip() for name in names):
@@ -139,6 +147,7 @@ DtypeName = Annotated[str, AfterValidator(_dtype)]
 Marker = Annotated[str, AfterValidator(_marker)]
 LayoutName = Annotated[str, AfterValidator(_layout_name)]
 Url = Annotated[str, AfterValidator(_url)]
+Bucket = Annotated[str, AfterValidator(_bucket)]
 RemoteFolder = Annotated[str, AfterValidator(_remote_folder)]
 ListenAddress = Annotated[str, AfterValidator(_address)]
 ValueRange = Annotated[tuple[Number, Number], BeforeValidator(_rising), AfterValidator(_is_rising)]
