@@ -169,7 +169,7 @@ class _Delivery:
         version = self._connection.greeting.data_version
         local = survey_dataset(self._request.dataset, version)
         parcel = self._address(local)
-        arrived = self._find_delivered(parcel) or self._bring(parcel)
+        arrived = self._find_known() or self._find_delivered(parcel) or self._bring(parcel)
         self._describe(parcel, arrived)
         return Delivered(
             remote_id=arrived.remote.id,
@@ -197,6 +197,14 @@ class _Delivery:
                     "taken."
                 )
         return Parcel(request, local, name, folder_id, teams)
+
+    def _find_known(self) -> _Arrived | None:
+        """Return what was delivered and described before; people may have changed it since."""
+        record = self._request.record
+        if record is None or record.stage != "described":
+            return None
+        found = look_up(self._connection, record.remote_id)
+        return _Arrived(found, record) if found is not None and found.is_active else None
 
     def _find_delivered(self, parcel: Parcel) -> _Arrived | None:
         """Return what an earlier attempt delivered, if nobody remembers it but the server."""
@@ -261,7 +269,22 @@ class _Delivery:
         return remote, "" if wrong is None else f"other voxels in {wrong}"
 
     def _discard(self, parcel: Parcel, shipped: Shipped, remote: RemoteDataset | None) -> Parcel:
-        """Remove what arrived damaged, and return the parcel for another try."""
+        """Remove what arrived damaged, and return the parcel for another try.
+
+        Raises
+        ------
+        DeliveryRefusedError
+            It was described before: it may have been changed by people, and is left to them.
+        """
+        if remote is not None and remote.run_id:
+            link = link_of(self._connection.greeting.url, remote.id)
+            raise DeliveryRefusedError(
+                f"{link} was delivered before and is not what lies here any more. It was not "
+                "touched: somebody may have changed it on purpose. Delete it there to have it "
+                "delivered anew.",
+                hint="Delete it in WEBKNOSSOS to have it delivered anew.",
+                link=link,
+            )
         gone = remote is None or remove(self._connection, remote.id)
         if not gone and remote is not None:
             self._warnings.append(

@@ -23,6 +23,8 @@ from stackwatch.webknossos.token import Token
 from stackwatch.webknossos.transport import Answer, Request, Transport
 
 _SPARE_CONNECTIONS: Final = 2
+_GREETING_S: Final = 20.0
+"""So long a server that does not answer at all is asked again: its address may be wrong."""
 
 
 class Connection:
@@ -163,7 +165,7 @@ def connect(
     Raises
     ------
     DeliveryUnavailableError
-        It does not answer.
+        It does not answer: a greeting gives up sooner than what was begun.
     DeliveryUnauthorizedError
         It does not take the token.
     DeliveryRefusedError
@@ -171,13 +173,14 @@ def connect(
     """
     url = checked_url(server.url)
     transport = Transport(token, server.ca_file, server.parallel + _SPARE_CONNECTIONS)
+    hurried = waiting.hurried(_GREETING_S)
     try:
-        release, api_version = read_build(transport, url, waiting)
-        account = read_account(transport, f"{url}/api/v{api_version}/user", waiting)
-        stores = read_datastores(transport, f"{url}/api/v{api_version}/datastores", waiting)
+        release, api_version = read_build(transport, url, hurried)
+        account = read_account(transport, f"{url}/api/v{api_version}/user", hurried)
+        stores = read_datastores(transport, f"{url}/api/v{api_version}/datastores", hurried)
         store = choose_datastore(stores, server.datastore, url)
         newest = data_version or api_version
-        data_version = probe_data_version(transport, store.url, newest, waiting)
+        data_version = probe_data_version(transport, store.url, newest, hurried)
     except BaseException:
         transport.close()
         raise

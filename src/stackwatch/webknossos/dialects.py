@@ -62,7 +62,8 @@ class Reservation:
     upload_id, name, organization, folder_id : str
     team_ids : tuple of str
     paths : sequence of str
-        Of all files, relative to the dataset.
+        Of all files, relative to the dataset; empty: not told.
+    file_count : int
     total_bytes : int
     """
 
@@ -72,6 +73,7 @@ class Reservation:
     folder_id: str
     team_ids: tuple[str, ...]
     paths: Sequence[str]
+    file_count: int
     total_bytes: int
 
 
@@ -106,7 +108,7 @@ class Dialect:
         folder = {"folderId": wanted.folder_id} if wanted.folder_id else {}
         upload = {
             "uploadId": wanted.upload_id,
-            "totalFileCount": len(wanted.paths),
+            "totalFileCount": wanted.file_count,
             "filePaths": list(wanted.paths),
             "totalFileSizeInBytes": wanted.total_bytes,
         }

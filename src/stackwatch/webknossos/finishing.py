@@ -129,7 +129,7 @@ def give_up(connection: Connection, record: UploadRecord) -> Literal["removed", 
     Returns
     -------
     str
-        `left`: a dataset without data stays in the list, until somebody deletes it.
+        `left`: it stays in the list, until somebody deletes it.
     """
     path, query, document = connection.dialect.cancel(record.upload_id)
     request = Request("POST", connection.data_url(path), query, document)
@@ -138,6 +138,8 @@ def give_up(connection: Connection, record: UploadRecord) -> Literal["removed", 
     found = look_up(connection, record.remote_id) if record.remote_id else None
     if found is None:
         return "none"
+    if found.is_active:
+        return "left"  # it was finished after all: people may look at it
     answer = connection.ask(Request("DELETE", connection.api_url(f"datasets/{found.id}")))
     return "removed" if answer.is_success else "left"
 

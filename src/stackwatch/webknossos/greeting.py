@@ -80,12 +80,12 @@ class Greeting:
 
 
 def checked_url(url: str) -> str:
-    """Return an address without a trailing slash, or of a page of the server.
+    """Return an address without a trailing slash.
 
     Raises
     ------
     UsageError
-        It is no http or https address.
+        It is no http or https address, or holds a password: it stands in links and logs.
 
     Examples
     --------
@@ -97,6 +97,12 @@ def checked_url(url: str) -> str:
         raise UsageError(
             f"“{url}” is no address of a WEBKNOSSOS. Write it as https://webknossos.org.",
             hint="Write the address as https://webknossos.org.",
+        )
+    if "@" in clean.partition("://")[2].partition("/")[0]:
+        raise UsageError(
+            "The address of WEBKNOSSOS holds a name or a password. It would stand in links and "
+            "logs; give it without.",
+            hint="Give the address without name and password.",
         )
     return clean
 
@@ -166,7 +172,8 @@ def read_build(transport: Transport, url: str, waiting: Waiting) -> tuple[str, i
     """
     # asked without the token: whoever answers has not yet said that it is a WEBKNOSSOS
     request = Request("GET", f"{url}/api/buildinfo", is_anonymous=True)
-    answer = waiting.repeat(lambda: demand_once(transport, request, "tell its version"))
+    passes = frozenset({404})
+    answer = waiting.repeat(lambda: demand_once(transport, request, "tell its version", passes))
     document = answer.document
     versions = document.get("httpApiVersioning") if isinstance(document, dict) else None
     oldest = versions.get("oldestSupportedApiVersion") if isinstance(versions, dict) else None

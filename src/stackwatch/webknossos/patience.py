@@ -3,7 +3,7 @@
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from stackwatch.clock import Clock, SystemClock
@@ -109,6 +109,18 @@ class Waiting:
             self.patience,
             clock=self.clock,
             sleep=sleep,
+            draw=self._draw,
+            on_wait=self._on_wait,
+        )
+
+    def hurried(self, give_up_s: float) -> "Waiting":
+        """Return the same waits, that give up earlier; for what somebody waits for."""
+        patience = replace(self.patience, give_up_s=min(give_up_s, self.patience.give_up_s))
+        return Waiting(
+            self.cancelled,
+            patience,
+            clock=self.clock,
+            sleep=self._sleep,
             draw=self._draw,
             on_wait=self._on_wait,
         )

@@ -37,6 +37,7 @@ from stackwatch.webknossos.server_time import server_ms
 _MOST_UPLOADS: Final = 4
 _MOST_FINISHES: Final = 3
 _SHRINKING: Final = 4
+_TOO_LARGE: Final = 413
 _MIB: Final = 1 << 20
 
 
@@ -172,7 +173,6 @@ class _Upload:
     def _reserve(self, record: UploadRecord) -> UploadRecord:
         record = self._record(record, "planned")
         reach("delivery.planned")
-        dialect = self._connection.dialect
         wanted = Reservation(
             upload_id=record.upload_id,
             name=record.name,
@@ -180,13 +180,25 @@ class _Upload:
             folder_id=record.folder_id,
             team_ids=self._parcel.team_ids,
             paths=[file.path for file in self._local.files],
+            file_count=len(self._local.files),
             total_bytes=self._local.total_bytes,
         )
-        body = dialect.reserve_body(wanted)
-        path = dialect.reserve_path
-        self._connection.ask_data("POST", path, document=body, wanted="reserve the upload")
+        if not self._ask_for_room(wanted, passes=frozenset({_TOO_LARGE})):
+            # the names of very many files are more than some servers read; they need not be told
+            self._ask_for_room(replace(wanted, paths=()))
         reach("delivery.reserved")
         return self._record(record, "reserved")
+
+    def _ask_for_room(self, wanted: Reservation, passes: frozenset[int] = frozenset()) -> bool:
+        dialect = self._connection.dialect
+        answer = self._connection.ask_data(
+            "POST",
+            dialect.reserve_path,
+            document=dialect.reserve_body(wanted),
+            passes=passes,
+            wanted="reserve the upload",
+        )
+        return answer.is_success
 
     def _send_and_finish(self, record: UploadRecord, *, is_resumed: bool) -> UploadRecord:
         if is_resumed:

@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 import stackwatch
-from stackwatch.errors import DeliveryRefusedError, DeliveryUnauthorizedError
+from stackwatch.errors import (
+    DeliveryRefusedError,
+    DeliveryUnauthorizedError,
+    DeliveryUnavailableError,
+)
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
-from stackwatch.testing.webknossos_faults import Behaviour
+from stackwatch.testing.webknossos_faults import Behaviour, Fault
 from stackwatch.testing.webknossos_server import TOKENS, WebknossosServer
 from stackwatch.webknossos.remote import RUN_ID_KEY
 
@@ -240,3 +244,45 @@ def test_quota_parks_with_the_remedy(courier: Courier, server: WebknossosServer)
 
     assert "quota" in refused.value.hint
     assert [] == server.requests("chunk")
+
+
+def test_what_people_changed_on_the_server_stays(
+    courier: Courier, server: WebknossosServer, dataset: Path
+):
+    """A dataset that was described is theirs: neither compared, replaced nor deleted again."""
+    notebook = Notebook()
+    first = courier.bring(notebook)
+    (found,) = server.datasets()
+    assert found.source is not None
+    found.source["dataLayers"][0]["name"] = "membranes"
+    again = courier.bring(record=notebook.records[-1])
+    with pytest.raises(DeliveryRefusedError, match="was delivered before"):
+        courier.bring(record=notebook.records[-2])
+
+    assert (first.remote_id, 0) == (again.remote_id, again.sent_bytes)
+    assert [found] == server.datasets()
+    assert 1 == len(server.requests("reserve"))
+
+
+def test_very_many_names_need_not_be_told(
+    courier: Courier, server: WebknossosServer, dataset: Path
+):
+    """Where the list of files is more than the server reads, it is reserved without."""
+    server.faults.add(Fault("reserve", status=413))
+    courier.bring()
+
+    assert sent_tree(dataset) == sent_tree(server.files(server.datasets()[0]))
+    assert [413, 200] == [asked.status for asked in server.requests("reserve")]
+    first, second = (asked.body_bytes for asked in server.requests("reserve"))
+    assert second < first
+
+
+def test_a_wrong_address_is_told_soon(courier: Courier, server: WebknossosServer):
+    """A server that does not answer at all is not waited for as one in the middle of an upload."""
+    server.faults.add(Fault("buildinfo", status=503, times=-1))
+    with pytest.raises(DeliveryUnavailableError):
+        courier.bring()
+    assert sum(courier.slept) < 20
+
+    with pytest.raises(DeliveryRefusedError, match="does not answer as a WEBKNOSSOS"):
+        courier.bring(server=replace(courier.request.server, url=f"{server.url}/dashboard"))

@@ -15,7 +15,7 @@ from stackwatch.webknossos.meter import Meter
 from stackwatch.webknossos.patience import Patience, Waiting
 from stackwatch.webknossos.places import walk_folders
 
-WANTED = Reservation("id-1", "cells", "lab", "f" * 24, ("t" * 24,), ["a", "b/c"], 12)
+WANTED = Reservation("id-1", "cells", "lab", "f" * 24, ("t" * 24,), ["a", "b/c"], 2, 12)
 
 
 class Stepped:
@@ -240,8 +240,10 @@ def test_choosing_a_datastore():
         choose_datastore(stores[:1], "", "http://wk")
 
 
-@pytest.mark.parametrize("url", ["", "webknossos.org", "ftp://x", "https://"])
+@pytest.mark.parametrize(
+    "url", ["", "webknossos.org", "ftp://x", "https://", "https://ada:pass@wk.example.org"]
+)
 def test_what_is_no_address(url: str):
-    """An address begins with http or https and names a host."""
-    with pytest.raises(ValueError, match="no address"):
+    """An address begins with http or https, names a host, and holds no password."""
+    with pytest.raises(ValueError, match=r"no address|password"):
         checked_url(url)
