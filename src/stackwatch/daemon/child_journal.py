@@ -7,9 +7,9 @@ whose daemon is gone can therefore not go on.
 import os
 import queue
 import threading
-from typing import Any
 
 from stackwatch.daemon.channel import Channel
+from stackwatch.daemon.wire import dump_record
 from stackwatch.errors import CancelledError, StackwatchError
 
 PROGRESS_INTERVAL_S = 0.5
@@ -34,7 +34,7 @@ class ChildJournal:
     def __init__(self, channel: Channel) -> None:
         self.cancelled = threading.Event()
         self._channel = channel
-        self._newest: dict[str, Any] | None = None
+        self._newest: object = None
         self._lock = threading.Lock()
         self._is_gone = False
         self._sequence = 0
@@ -50,12 +50,12 @@ class ChildJournal:
         """Send no more progress: the result comes next."""
         self._ended.set()
 
-    def show(self, progress: dict[str, Any]) -> None:
-        """Keep the newest progress; a thread of its own sends it twice a second."""
+    def show(self, progress: object) -> None:
+        """Keep the newest progress, a frozen record; a thread of its own sends it now and then."""
         self._newest = progress
 
-    def commit(self, fact: dict[str, Any]) -> None:
-        """Send a fact and wait until the daemon has committed it.
+    def commit(self, fact: object) -> None:
+        """Send a fact, a frozen record, and wait until the daemon has committed it.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class ChildJournal:
             sequence = self._sequence
             self._replies[sequence] = reply
         try:
-            self._channel.send({"kind": "record", "sequence": sequence, "fact": fact})
+            self._channel.send({"kind": "record", "sequence": sequence, "fact": dump_record(fact)})
         except OSError as error:
             raise _orphaned() from error
         refusal = reply.get()
@@ -113,13 +113,13 @@ class ChildJournal:
 
     def _send_progress(self) -> None:
         """Send the newest progress, if there is a newer one."""
-        sent: dict[str, Any] | None = None
+        sent: object = None
         while not self._ended.wait(PROGRESS_INTERVAL_S):
             newest = self._newest
             if newest is not sent and newest is not None:
                 sent = newest
                 try:
-                    self._channel.send({"kind": "progress", "progress": newest})
+                    self._channel.send({"kind": "progress", "progress": dump_record(newest)})
                 except OSError:
                     return
 

@@ -34,7 +34,7 @@ class SocketJournal:
 
     def progress(self, progress: DeliveryProgress) -> None:
         """Keep the newest progress; it is sent twice a second."""
-        self._journal.show(dump_record(progress))
+        self._journal.show(progress)
 
     def record(self, record: UploadRecord) -> None:
         """Return when the daemon has committed the record.
@@ -44,7 +44,7 @@ class SocketJournal:
         StackwatchError
             The daemon is gone, or refuses: nothing more may be sent.
         """
-        self._journal.commit(dump_record(record))
+        self._journal.commit(record)
 
 
 def serve(channel: Channel, deliver: Deliver) -> int:
