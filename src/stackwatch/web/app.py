@@ -26,7 +26,7 @@ from stackwatch.web.live import PageOptions
 from stackwatch.web.site import Site, build_live_page, is_number
 from stackwatch.web.stream import STREAMS_MAX
 from stackwatch.web.threads import Busy
-from stackwatch.web.viewer import build_viewer_page, list_layers
+from stackwatch.web.viewer import build_viewer_page, read_properties
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 FOREVER = "public, max-age=31536000, immutable"
@@ -177,7 +177,9 @@ async def _show_viewer(site: Site, request: Request) -> Response:
     if dataset is None or site.service.options.viewer is None:
         raise HTTPException(404)
     origin = f"{request.url.scheme}://{request.headers['host']}"
-    page = build_viewer_page(origin, dataset, list_layers(site.browser, dataset))
+    place = dataset.path
+    properties = await site.aside.run(lambda: read_properties(place))
+    page = build_viewer_page(origin, dataset, properties)
     text = render_page(site.view(site.session_of(request)), page, request.url.path)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"))
 
