@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stackwatch.daemon.heartbeats import PATIENCE_S
 from stackwatch.journal import MESSAGE_IDS
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
 from tests.system.machine import ROOT, Machine, why_not
@@ -250,6 +251,18 @@ def test_a_living_service_outlasts_its_watchdog(service):
     assert ("active", pid) == (
         service.machine.show("ActiveState"), service.machine.show("MainPID"),
     )  # fmt: skip
+
+
+def test_a_share_that_hangs_does_not_end_the_service(service):
+    """A scan that neither ends nor can be told anything is no part of ours: all others go on."""
+    service.write(f"/etc/systemd/system/{UNIT}.d/dog.conf", "[Service]\nWatchdogSec=2\n")
+    service.start()
+    pid = service.machine.show("MainPID")
+    service.machine.run("pkill", "-STOP", "-f", "stackwatch.daemon.scan_main")
+    service.machine.run("sleep", str(PATIENCE_S + 5))
+
+    assert pid == service.machine.show("MainPID")
+    assert [] == service.journal("STACKWATCH_EVENT=part.stopped")
 
 
 def test_a_stop_in_the_middle_of_a_conversion_loses_nothing(service):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   stackwatch replay stackwatch.log
-  journalctl -u stackwatch -o cat | stackwatch replay - --acquisition run_041
+  stackwatch logs --raw --lines 0 | stackwatch replay - --acquisition run_041
 """
 
 
@@ -77,7 +77,7 @@ def _no_looks(log: str, found: "Replay") -> UsageError:
     damaged = "".join(f" Line {flaw.number} {flaw.reason}." for flaw in found.unreadable[:3])
     hint = (
         "Give it the JSON lines of `stackwatch run` (level info or debug): `[logs] file`, or "
-        "`journalctl -u stackwatch -o cat`."
+        "`stackwatch logs --raw --lines 0`."
     )
     return UsageError(
         f"“{show_path(log)}” has {found.lines} lines, and none tells of a look at an acquisition."
