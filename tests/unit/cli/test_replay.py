@@ -69,7 +69,7 @@ def test_a_log_without_looks_is_a_usage_mistake(tmp_path: Path, text: str, phras
 
     assert ExitCode.USAGE == done.exit_code
     assert phrase in done.stderr
-    assert "journalctl" in done.stderr
+    assert "stackwatch logs --raw" in done.stderr
 
 
 def test_stdin_is_read():
