@@ -29,6 +29,7 @@ from stackwatch.readers.czi_directory import (
     ZSTD1,
     CziDirectory,
 )
+from stackwatch.readers.czi_jpegxr import HEAD_BYTES, check_jpegxr
 from stackwatch.readers.czi_scenes import PlaneKey, SceneTiles
 from stackwatch.readers.czi_zstd import decode_zstd
 from stackwatch.readers.damage import damaged_header, unsupported
@@ -226,6 +227,10 @@ class CziReader:
             position = int(directory.position[tile])
             why = f"the tile at byte {position:,} needs {expected:,} bytes and has {present:,}"
             raise damaged_header(self._source.name, why)
+        if directory.compression[tile] == JPEG_XR:
+            head = self._source.read(offset, min(present, HEAD_BYTES))
+            extent = (int(directory.width[tile]), int(directory.height[tile]))
+            check_jpegxr(head, self._layout.pixels(c), extent, self._source.name)
         return offset
 
     def _new_plane(self, c: int, rows: int, width: int) -> NDArray[Any]:

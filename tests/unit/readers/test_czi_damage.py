@@ -122,6 +122,21 @@ def test_random_bytes(tmp_path):
     assert refused > 0
 
 
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(0, 0), (11, 0xEB), (11, 0x20), (11, 0xAC), (11, 0x5B), (13, 0x46), (15, 0x30)],
+    ids=["no signature", "a crash", "a fault", "a crash too", "and one", "wider", "lower"],
+)
+def test_jpegxr_that_would_end_the_process(at, value, tmp_path):
+    """An image header that is not the tile's is an error; the library would divide by zero."""
+    path = write_czi(tmp_path / "a.czi", [CziTile(PICTURE, compression=JPEG_XR)])
+    data = bytearray(path.read_bytes())
+    data[data.index(b"WMPHOTO") + at] = value
+
+    with pytest.raises(CorruptSliceError, match="JPEG XR"):
+        read(bytes(data))
+
+
 @pytest.mark.parametrize("field", [{"is_pending": 1}, {"directory_at": 0}])
 def test_not_finished(field, tmp_path):
     """A file that is still written, or was left so, waits."""
