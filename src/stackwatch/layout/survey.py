@@ -18,6 +18,7 @@ from stackwatch.layout.ignore import compile_ignore, finished_name, is_junk
 from stackwatch.layout.kinds import DOUBTFUL_SUFFIXES, FileKind, kind_of, split_suffix
 from stackwatch.layout.names import natural_key
 from stackwatch.model.acquisition import Listing, show_path
+from stackwatch.model.raw import find_descriptions
 from stackwatch.readers.bioformats import is_for_bioformats
 from stackwatch.readers.formats import show_formats
 from stackwatch.readers.probe import NOT_READ_BECAUSE
@@ -50,7 +51,7 @@ class Survey:
     base : str
         The deepest folder that contains all images; empty for the root.
     side_files : int
-        Files that are no images: notes, metadata.
+        Files that are no images, and that do not describe one: notes, metadata.
     warnings : tuple of str
     """
 
@@ -114,9 +115,16 @@ def survey_listing(
     return Survey(
         folders=tuple(ImageFolder(path, tuple(folders[path])) for path in ordered),
         base=_common_folder(ordered),
-        side_files=len(by_kind[FileKind.SIDE]),
+        side_files=len(_undescribing(by_kind[FileKind.SIDE], images)),
         warnings=tuple(warnings),
     )
+
+
+def _undescribing(side_files: list[str], images: list[str]) -> list[str]:
+    """Return those files that do not say what a raw file beside them is."""
+    described = find_descriptions([*side_files, *images])
+    texts = {text for beside in described.values() for text in beside}
+    return [path for path in side_files if path not in texts]
 
 
 def _take_doubtful(by_kind: dict[FileKind, list[str]]) -> None:

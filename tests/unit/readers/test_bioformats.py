@@ -6,6 +6,9 @@ and Java. What needs neither is tested without.
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -138,6 +141,31 @@ def test_a_jar_that_is_not_there(ics):
 
     assert found.error is not None
     assert "/nowhere/x.jar" in found.error.message
+
+
+@pytest.mark.skipif(find_spec("jpype") is None, reason="Bio-Formats: no jpype1")
+def test_a_child_that_says_nothing_is_killed(ics, tmp_path, monkeypatch):
+    """A header that is read for ever is damage; the child ends, and nothing is published."""
+    silent = tmp_path / "python"
+    silent.write_text('#!/bin/sh\necho \'{"version": "8.0"}\'\nexec sleep 600\n')
+    silent.chmod(0o755)
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def noted(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(sys, "executable", str(silent))
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    monkeypatch.setattr(bioformats, "_PATIENCE_S", 0.3)
+    (tmp_path / "x.jar").write_bytes(b"a jar")
+
+    with pytest.raises(CorruptSliceError, match=r"took more than 0\.3 s"):
+        stackwatch.convert(ics, tmp_path / "out", bioformats_jar=str(tmp_path / "x.jar"))
+
+    assert [-signal.SIGKILL] == [process.returncode for process in started]
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_a_jar(ics):

@@ -83,6 +83,16 @@ def test_text_beside(folder, place):
     np.testing.assert_array_equal(STACK, mag_1(folder.parent / "out"))
 
 
+def test_a_description_is_not_left_out(folder):
+    """The text that says what a raw file is counts as read; notes beside it do not."""
+    (folder / "v.json").write_text(json.dumps(TEXT))
+    (folder / "notes.txt").write_text("taken on a Tuesday")
+
+    evidence = stackwatch.inspect(folder, voxel_size_nm=(4, 4, 40)).record["evidence"]
+
+    assert any("1 file is no image" in one for one in evidence), evidence
+
+
 def test_sequence_of_raw_slices(folder):
     """Numbered raw slices are a stack, as their sidecar describes each of them."""
     (folder / "v.raw").unlink()
