@@ -12,7 +12,9 @@ import tifffile
 import zarr
 
 from stackwatch.daemon.staging import read_run_id
+from stackwatch.ledger.reader import LedgerReader
 from stackwatch.testing.crashes import list_datasets, list_jobs
+from stackwatch.testing.micro_manager import MicroManagerRun, write_image_files
 from stackwatch.testing.service import ServiceBench, bench
 
 IMAGES: dict[str, np.ndarray] = {
@@ -41,6 +43,12 @@ def await_states(service: ServiceBench, acquisition: str, *states: str) -> None:
         return [str(job.state) for job in reversed(jobs)]
 
     service.wait_until(lambda: list(states) == found())
+
+
+def acquisition_state(service: ServiceBench, key: str) -> str:
+    """Return the state of an acquisition; empty while it is not known."""
+    with LedgerReader.open(service.state_dir) as reader:
+        return next((str(one.state) for one in reader.list_acquisitions() if one.key == key), "")
 
 
 def states_of(service: ServiceBench, acquisition: str) -> dict[str, str]:
@@ -163,3 +171,19 @@ def test_sources_go_when_every_dataset_is_verified(tmp_path: Path) -> None:
 
         assert ["run_A", "run_B"] == service.datasets()
         assert not (service.drop / "run").exists()
+
+
+def test_an_instrument_that_still_acquires_is_waited_for(living: ServiceBench) -> None:
+    """Micro-Manager's open metadata: incomplete, until the rest and the closing brace are there."""
+    run = MicroManagerRun(positions=("Pos0", "Pos1"), channels=("DAPI",))
+    place = living.drop / "cells"
+    write_image_files(place, run, missing=[(1, 0, 0, 1), (1, 0, 0, 2)], is_closed=False)
+    living.wait_until(lambda: "incomplete" == acquisition_state(living, "cells"))
+    assert {} == states_of(living, "cells")
+
+    write_image_files(place, run)
+
+    both = {"cells_Pos0": "published", "cells_Pos1": "published"}
+    living.wait_until(lambda: both == states_of(living, "cells"))
+    expected = np.stack([run.plane((1, 0, 0, z)) for z in range(3)])
+    assert np.array_equal(expected, voxels_of(living, "cells_Pos1"))
