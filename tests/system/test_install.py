@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.machine import ROOT, Machine, why_not
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(3600)]
 
 PYTHON = Path("/usr/bin/python3.11")
 UNIT = "stackwatch.service"

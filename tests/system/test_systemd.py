@@ -31,9 +31,10 @@ scan_interval_s = 0.5
 reserve_gib = 0
 voxel_size_nm = [11, 11, 25]
 """
-DROP_IN = """
+PLACES = ("PYTHONPATH=/opt/checkout/src:/opt/site-packages", "LD_LIBRARY_PATH=/opt/py/lib")
+DROP_IN = f"""
 [Service]
-Environment=PYTHONPATH=/opt/checkout/src:/opt/site-packages LD_LIBRARY_PATH=/opt/py/lib
+Environment={" ".join(PLACES)}
 ReadWritePaths=/srv/target
 RestartSec=0.2
 """
@@ -116,10 +117,14 @@ class Service:
 
     def stackwatch(self, *arguments: str) -> str:
         """Run the program as root, as an operator would, and return what it printed."""
-        places = "PYTHONPATH=/opt/checkout/src:/opt/site-packages LD_LIBRARY_PATH=/opt/py/lib"
-        return self.machine.run(
-            "env", *places.split(), "/opt/stackwatch/bin/stackwatch", *arguments
+        return self.machine.run("env", *PLACES, "/opt/stackwatch/bin/stackwatch", *arguments)
+
+    def ask_page(self, path: str) -> str:
+        """Return the status code of an answer of the page."""
+        script = (
+            f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:8087{path}').status)"
         )
+        return self.machine.run("env", *PLACES, "/opt/py/bin/python3.11", "-c", script).strip()
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """Return the journal's entries that match."""
@@ -336,8 +341,11 @@ def test_it_may_touch_what_it_needs_and_nothing_else(service, has_token):
 
 
 def test_the_commands_for_people_work_beside_it(service):
-    """`selftest` through the deployed folder, `logs` from the real journal, `top`, `status`."""
+    """`selftest` through the deployed folder, `logs` from the real journal, `top`, the page."""
+    page = CONFIG.replace('listen = ""', 'listen = "127.0.0.1:8087"')
+    service.write("/etc/stackwatch/config.toml", page)
     service.start()
+    assert "200" == service.ask_page("/healthz")
     tested = service.stackwatch("selftest", "--json")
     assert [] == json.loads(tested)["problems"]
     assert "succeeded" == json.loads(tested)["status"]
