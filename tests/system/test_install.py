@@ -182,8 +182,8 @@ def check_uninstall(operator: Operator) -> None:
     """The program goes, what only people can make again stays and is named; twice is as good."""
     for line in operator.read("Uninstall"):
         told = operator.type(line)
-        for kept in ("/var/lib/stackwatch", "/etc/stackwatch", f"{UNIT}.d", "webknossos-token"):
-            assert kept in told
+        for place in ("/var/lib/stackwatch", "/etc/stackwatch", f"{UNIT}.d", "webknossos-token"):
+            assert place in told
     operator.type("make uninstall")
     gone = ("/opt/stackwatch", f"/etc/systemd/system/{UNIT}", "/usr/local/bin/stackwatch")
     kept = ("/var/lib/stackwatch/ledger.db", "/etc/stackwatch/config.toml", LOCAL)
