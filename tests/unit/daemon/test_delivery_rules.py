@@ -141,7 +141,7 @@ def test_a_gate_waits_longer_and_longer_for_a_server():
     assert [False, True] == [gate.may_try(14.9, None), gate.may_try(15.0, None)]
     assert not gate.close(down, 15.0, None)
     assert [False, True] == [gate.may_try(44.9, None), gate.may_try(45.0, None)]
-    record = gate.as_record(20.0)
+    record = gate.as_record(20.0) or {}
     assert ("down", 20.0, 25.0) == tuple(record[k] for k in ("message", "since_s", "retry_in_s"))
     assert gate.open()
     assert not gate.open()

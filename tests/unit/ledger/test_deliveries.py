@@ -98,6 +98,7 @@ def test_a_delivery_from_its_start_to_its_end(ledger, published, tmp_path):
         counts = reader.count_deliveries()
     assert (DONE.link, "6a", None) == (found.link, found.remote_id, found.error)
     assert {"stage": "sending", "done_bytes": 7} == found.progress
+    assert details is not None
     assert (found,) == details.deliveries
     assert 1 == counts["delivered"]
     assert ["delivery.queued", "delivery.started", "job.delivered"] == events(ledger, tmp_path)
@@ -152,9 +153,9 @@ def test_what_is_parked_stays_parked_until_a_person_retries_it(ledger, published
 def test_a_server_that_is_down_is_told_once(ledger, published, clock, tmp_path):
     """A paused delivery is due again later; the same cause is in the history once."""
     published()
-    plan(ledger)
+    (one,) = plan(ledger)
     for _ in range(3):
-        one = started(ledger)
+        started(ledger)
         until_us = round(clock.seconds * 1e6) + 5_000_000
         ledger.deliveries.pause(one.delivery_id, DeliveryUnavailableError("down"), until_us)
         assert () == ledger.deliveries.due(9)
@@ -168,9 +169,9 @@ def test_a_server_that_is_down_is_told_once(ledger, published, clock, tmp_path):
 def test_failures_are_counted_until_a_person_retries(ledger, published):
     """Stops and pauses are none; `retry` begins anew."""
     published()
-    plan(ledger)
+    (one,) = plan(ledger)
     for _ in range(2):
-        one = started(ledger)
+        started(ledger)
         ledger.deliveries.fail(one.delivery_id, WorkerKilledError(), 0)
         ledger.deliveries.release(started(ledger).delivery_id)
     assert 2 == ledger.deliveries.failures(one)
