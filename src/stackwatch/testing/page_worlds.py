@@ -313,7 +313,7 @@ def draw_picture(path: Path, seed: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.new("L", (256, 160))
     picture.putdata([
-        int(128 + 50 * math.sin((x + 7 * seed) / 9) * math.cos(y / (5 + seed % 7)) + (x * y) % 23)
+        int(128 + 50 * math.sin((x + 7 * seed) / 9) * math.cos(y / (5 + seed % 7)))
         for y in range(160) for x in range(256)
     ])  # fmt: skip
     picture.save(path)

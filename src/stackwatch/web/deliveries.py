@@ -11,7 +11,7 @@ from stackwatch.web.view import View
 
 def delivery_rows(view: View, found: Sequence[DeliveryRecord]) -> Markup:
     """Return a table of deliveries; empty if there are none."""
-    headings = ("Dataset", "State", "To", "How", "Size", "")
+    headings = ("Dataset", "State", "To", "How", "Size", "Note")
     return table("Deliveries", headings, [_row(view, delivery) for delivery in found])
 
 

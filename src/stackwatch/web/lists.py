@@ -53,7 +53,7 @@ def build_history(view: View, query: Mapping[str, str]) -> Page:
     wish = Wish.parse(query)
     found = view.browser.search_jobs(wish.search)
     count = view.browser.count_found_jobs(wish.search)
-    headings = ("Acquisition", "Folder", "State", "Size", "Finished", "Took", "")
+    headings = ("Acquisition", "Folder", "State", "Size", "Finished", "Took", "Note")
     body = markup(
         _form(view, "/history", wish, [str(state) for state in JobState]),
         table("Jobs, the newest first", headings, [_job_row(view, row) for row in found]),
@@ -92,7 +92,7 @@ def build_acquisitions(view: View, query: Mapping[str, str]) -> Page:
     wish = Wish.parse(query)
     found = view.browser.search_acquisitions(wish.search)
     count = view.browser.count_found_acquisitions(wish.search)
-    headings = ("Acquisition", "Folder", "State", "Files", "Size", "Changed", "")
+    headings = ("Acquisition", "Folder", "State", "Files", "Size", "Changed", "Note")
     body = markup(
         _form(view, "/acquisitions", wish, [str(state) for state in AcquisitionState]),
         table(

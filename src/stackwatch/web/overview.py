@@ -190,7 +190,7 @@ def _queue(view: View, status: Record) -> Section:
     rows = [_queue_row(view, job, at) for at, job in enumerate(jobs, 1)]
     rows += [_waiting_row(view, record) for record in status["waiting"]]
     count = status["jobs"]["queued"] + status["jobs"]["waiting"]
-    headings = ("Acquisition", "Folder", "State", "Size", "Queued", "")
+    headings = ("Acquisition", "Folder", "State", "Size", "Queued", "Note")
     rest = more(count, len(rows), "/history?state=queued")
     body = markup(table("Jobs that wait for their turn", headings, rows), rest)
     return Section("queue", "Queue", body, count)
@@ -304,7 +304,7 @@ def _sources(status: Record) -> Section:
 
 def _disks(view: View) -> Section:
     rows = [_disk_row(disk) for disk in view.snapshot.disks]
-    body = table("Disk space", ("Place", "For", "Free", "Used", ""), rows)
+    body = table("Disk space", ("Place", "For", "Free", "Used", "Note"), rows)
     return Section("disks", "Disk space", body)
 
 

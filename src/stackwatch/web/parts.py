@@ -18,7 +18,7 @@ _MOODS: Final[dict[str, str]] = {
 """How each state is meant; a state that is not here is of the past."""
 
 _WORDS: Final = {"claimed": "converting"}
-_PLAIN: Final = frozenset({"", "Acquisition", "Files", "Folder", "Size", "State"})
+_PLAIN: Final = frozenset({"Acquisition", "Files", "Folder", "Note", "Size", "State"})
 """Headings whose values need none on a narrow screen, where there is no head of the table."""
 
 

@@ -227,7 +227,7 @@ def _siblings(view: View, job: Job) -> Section:
 
 
 def _job_rows(view: View, jobs: Sequence[Job]) -> Markup:
-    headings = ("Job", "State", "Generation", "Size", "Finished", "")
+    headings = ("Job", "State", "Generation", "Size", "Finished", "Note")
     rows = [
         (
             tag("a", f"job {job.job_id}", href=f"/jobs/{job.job_id}"),

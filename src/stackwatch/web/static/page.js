@@ -48,6 +48,7 @@
   function take(event) {
     lost.hidden = true;
     clearTimeout(timer);
+    timer = 0;
     const sections = JSON.parse(event.data);
     for (const [name, html] of Object.entries(sections)) {
       const there = document.getElementById(name);
@@ -61,8 +62,7 @@
     source = new EventSource(`/live?page=${encodeURIComponent(page)}`);
     source.addEventListener("sections", take);
     source.addEventListener("error", () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => { lost.hidden = false; }, 3000);
+      timer ||= setTimeout(() => { lost.hidden = false; }, 3000);
       if (source && source.readyState === EventSource.CLOSED) {
         end();
         setTimeout(() => { if (!document.hidden) begin(); }, 10000);
