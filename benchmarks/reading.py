@@ -13,11 +13,13 @@ import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +39,7 @@ from benchmarks.libraries import (
     whole_by_nibabel,
 )
 from stackwatch.readers.positional import PositionalFile
-from stackwatch.readers.protocol import ByteRanges, Reopens
+from stackwatch.readers.protocol import ByteRanges, Reopens, SliceReader
 from stackwatch.testing import reader_files as files
 from stackwatch.testing.czi_files import JPEG_XR, RAW, ZSTD1
 from stackwatch.testing.patterns import iter_em_slices, iter_light_sheet_slices
@@ -188,31 +190,46 @@ def measure(path: Path, reading: Reading, pairs: int) -> tuple[float, float, flo
     return statistics.median(ours), statistics.median(theirs), statistics.median(shares)
 
 
+def wanted_ns() -> int:
+    """Return how long this thread has run so far, or waited for a processor; not for locks."""
+    words = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()
+    return int(words[0]) + int(words[1])
+
+
 def scale(path: Path, reading: Reading, threads: int) -> tuple[float, float]:
-    """Return the megabytes decoded per second by the clock with so many threads, and cores busy."""
+    """Return the megabytes decoded per second by the clock, and the threads at work on average.
+
+    A thread is at work while it runs or waits for a processor that others have; one that waits for
+    another thread of ours is not. So the second figure holds on a busy machine too.
+    """
     case = CASES[reading.case]
     with case.opened(path) as first:
         info = first.info
         jobs = [z % info.size_z for z in range(max(info.size_z, SHAPE[0]))]
 
-        def read(numbers: list[int]) -> int:
-            taken = 0
-            with path.open("rb") as file:
-                again: object = first  # a reader may or may not be able to reopen
-                if isinstance(again, Reopens):
-                    reader = again.reopened(file)
-                else:
-                    reader = case.reader_of(file, path.name)
-                for z in numbers:
-                    taken += reader.read_plane(0, 0, z, (0, info.size_y)).nbytes
-                reader.close()
-            return taken
+        def reader_of_a_thread(file: BinaryIO) -> SliceReader:
+            again: object = first  # one may or may not be able to reopen
+            return (
+                again.reopened(file)
+                if isinstance(again, Reopens)
+                else case.reader_of(file, path.name)
+            )
 
-        wall, cpu = time.perf_counter(), time.process_time()
+        def read(numbers: list[int]) -> tuple[int, int]:
+            taken, began = 0, wanted_ns()
+            # a picture is opened anew each time, as each slice of a sequence is
+            for part in [numbers] if info.size_z > 1 else [[z] for z in numbers]:
+                with path.open("rb") as file, closing(reader_of_a_thread(file)) as reader:
+                    for z in part:
+                        taken += reader.read_plane(0, 0, z, (0, info.size_y)).nbytes
+            return taken, wanted_ns() - began
+
+        began = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
-            taken = sum(pool.map(read, [jobs[at::threads] for at in range(threads)]))
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return taken / MB / wall, cpu / wall
+            done = list(pool.map(read, [jobs[at::threads] for at in range(threads)]))
+        seconds = time.perf_counter() - began
+    taken, wanted = (sum(part) for part in zip(*done, strict=True))
+    return taken / MB / seconds, wanted / 1e9 / seconds
 
 
 def write_file(name: str, folder: Path) -> Path:
@@ -239,7 +256,7 @@ def main() -> int:
             if choice.threads:
                 scale(path, reading, 1)
                 found = [(count, *scale(path, reading, count)) for count in choice.threads]
-                shown = "  ".join(f"{n}: {mb:6.0f} MB/s, {busy:.2f} cores" for n, mb, busy in found)
+                shown = "   ".join(f"{n}: {mb:6.0f} MB/s, {at:.2f} at work" for n, mb, at in found)
                 print(f"{name:<22}{shown}", flush=True)
                 continue
             ours, theirs, share = measure(path, reading, choice.pairs)
