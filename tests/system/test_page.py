@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 
 from stackwatch.testing.browsers import find_chromium, open_browser, watch_page
 from stackwatch.testing.page_worlds import WORLDS, fill_busy, fill_failed
-from stackwatch.testing.pages import WORD, PageBench, serve_page
+from stackwatch.testing.pages import WORD, PageBench, make_world, serve_page, serve_world
 from tests.system.contrast import FIND_TEXT, list_faint
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def browser() -> Iterator["Browser"]:
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Serve each of the worlds."""
     root = tmp_path_factory.mktemp(request.param)
-    with serve_page(root, WORLDS[request.param]) as bench:
+    made = make_world(root, WORLDS[request.param], Path("/srv/microscopy"))
+    with made as filled, serve_world(*filled) as bench:
         yield request.param, bench
 
 

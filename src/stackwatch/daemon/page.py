@@ -9,6 +9,7 @@ from typing import Final
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.conversions import Conversions
+from stackwatch.daemon.deliveries import Deliveries
 from stackwatch.daemon.disks import Disks
 from stackwatch.daemon.heartbeats import PAGE, Heartbeats
 from stackwatch.daemon.sides import Side
@@ -41,6 +42,7 @@ class Page(Side):
     ----------
     watching : Watching
     conversions : Conversions
+    deliveries : Deliveries
     clock : Clock
     heartbeats : Heartbeats
     ask : callable
@@ -51,6 +53,7 @@ class Page(Side):
         self,
         watching: Watching,
         conversions: Conversions,
+        deliveries: Deliveries,
         clock: Clock,
         heartbeats: Heartbeats,
         ask: Ask,
@@ -59,7 +62,7 @@ class Page(Side):
         self._heartbeats = heartbeats
         self._ask = ask
         self._disks = Disks(conversions.errands, clock)
-        self._snapshots = Snapshots(watching, conversions, self._disks, clock)
+        self._snapshots = Snapshots(watching, conversions, deliveries, self._disks, clock)
         self._service: Service | None = None
         self._server: PageServer | None = None
         self._is_stopping = self._is_told = False

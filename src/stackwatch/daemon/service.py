@@ -29,8 +29,8 @@ from stackwatch.daemon.heartbeats import CONTROL, Heartbeats
 from stackwatch.daemon.history import History
 from stackwatch.daemon.inbox import Asked, Hinted, Message, Signalled, Wake
 from stackwatch.daemon.mistakes import Mistakes
-from stackwatch.daemon.page import Page
 from stackwatch.daemon.notices import make_notices
+from stackwatch.daemon.page import Page
 from stackwatch.daemon.pictures import Pictures
 from stackwatch.daemon.recorder import Recorder
 from stackwatch.daemon.reload import LoadSettings, Reload, SettingsLoaded, Swap
@@ -154,7 +154,7 @@ class Service:
                 ledger, self._watching, self._conversions, clock, self._inbox.put, state_dir
             ),
             deliveries,
-            Page(self._watching, self._conversions, clock, self._heartbeats, self._ask),
+            Page(self._watching, self._conversions, deliveries, clock, self._heartbeats, self._ask),
             Watchdog(self._heartbeats, self._notifier, clock),  # the last one
         )
         self._backups = Backups(state_dir, clock)

@@ -6,6 +6,7 @@ from stackwatch.clock import Clock
 from stackwatch.daemon.answers import describe_running
 from stackwatch.daemon.attempts import Running
 from stackwatch.daemon.conversions import Conversions
+from stackwatch.daemon.deliveries import Deliveries
 from stackwatch.daemon.disks import DiskReading, Disks
 from stackwatch.daemon.folders import WatchedFolder
 from stackwatch.daemon.watching import Watching
@@ -26,15 +27,22 @@ class Snapshots:
     ----------
     watching : Watching
     conversions : Conversions
+    deliveries : Deliveries
     disks : Disks
     clock : Clock
     """
 
     def __init__(
-        self, watching: Watching, conversions: Conversions, disks: Disks, clock: Clock
+        self,
+        watching: Watching,
+        conversions: Conversions,
+        deliveries: Deliveries,
+        disks: Disks,
+        clock: Clock,
     ) -> None:
         self._watching = watching
         self._conversions = conversions
+        self._deliveries = deliveries
         self._disks = disks
         self._clock = clock
         self._started_s = clock.monotonic()
@@ -62,6 +70,10 @@ class Snapshots:
                 for name, one in self._watching.hint_health().items()
             },
             disks=tuple(map(_disk, self._disks.readings())),
+            deliveries={
+                one["delivery_id"]: one["progress"] or {}
+                for one in self._deliveries.describe()["running"]
+            },
         )
 
     def _describe(self, running: Running, now_s: float) -> Conversion:

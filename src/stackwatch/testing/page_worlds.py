@@ -54,12 +54,15 @@ class World:
     Parameters
     ----------
     root : Path
-        The drop folders and targets are said to lie below it.
+        Where the ledger lies, below `state`.
     ledger : Ledger
+    base : Path or None
+        The drop folders and targets are said to lie below it; None: below `root`.
     """
 
-    def __init__(self, root: Path, ledger: Ledger) -> None:
+    def __init__(self, root: Path, ledger: Ledger, base: Path | None = None) -> None:
         self.root = root
+        self.base = base or root
         self.ledger = ledger
         self.runs = 0
 
@@ -73,7 +76,7 @@ class World:
     ) -> None:
         """Add a drop folder."""
         folders = self.ledger.folders
-        folders.upsert(name, self.root / "drop" / name, self.root / "datasets" / name)
+        folders.upsert(name, self.base / "drop" / name, self.base / "datasets" / name)
         folders.record_scan(name, files=1840, seconds=0.214, mount=None)
         folders.record_state(name, state, reason)
 
@@ -299,7 +302,7 @@ def _snapshot(world: World, **values: Any) -> Snapshot:
         "is_up": True,
         "events": {"em1": Events(is_polled=False, events=4123, errors=0, overflows=0, restarts=0)},
         "disks": (
-            Disk(str(world.root / "state"), "state", (), 120 * GB, 80 * GB, 0),
+            Disk(str(world.base / "state"), "state", (), 120 * GB, 80 * GB, 0),
             Disk("/data/datasets", "target", ("em1",), 40_000 * GB, 9_400 * GB, 21 * GB),
         ),
     }

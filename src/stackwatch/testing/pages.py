@@ -124,12 +124,17 @@ class PageBench:
 
 
 @contextmanager
-def make_world(root: Path, fill: Fill) -> Iterator[tuple[World, Snapshot]]:
-    """Yield a new ledger below `root` that is filled, and what the main thread tells of it."""
+def make_world(
+    root: Path, fill: Fill, base: Path | None = None
+) -> Iterator[tuple[World, Snapshot]]:
+    """Yield a new ledger below `root` that is filled, and what the main thread tells of it.
+
+    Its folders are said to lie below `base`, or below `root` too.
+    """
     clock = SteppingClock(time.time() - 400 * STEP_S, STEP_S)
     with Ledger.open(root / "state", clock) as ledger:
         ledger.start()
-        world = World(root, ledger)
+        world = World(root, ledger, base)
         snapshot = fill(world)
         clock.at_s, clock.step_s = time.time(), 0.001
         _warm_up(root / "state")

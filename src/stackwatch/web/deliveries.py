@@ -32,7 +32,7 @@ def _said(view: View, delivery: DeliveryRecord, message: str | None) -> Piece:
         link = tag("a", "open in WEBKNOSSOS", href=delivery.link) if delivery.link else None
         return markup(link, " ", moment(delivery.finished_at_us, view.now_us))
     if delivery.state is DeliveryState.RUNNING:
-        return _progress(delivery)
+        return _progress(view, delivery)
     again = (
         markup(" Again at ", moment(delivery.not_before_us, view.now_us), ".")
         if delivery.state is DeliveryState.PAUSED and delivery.not_before_us
@@ -41,8 +41,9 @@ def _said(view: View, delivery: DeliveryRecord, message: str | None) -> Piece:
     return markup(message, again)
 
 
-def _progress(delivery: DeliveryRecord) -> Piece:
-    progress = delivery.progress or {}
+def _progress(view: View, delivery: DeliveryRecord) -> Piece:
+    """Return a bar: of this moment, or as the ledger has it, which is up to a minute old."""
+    progress = view.snapshot.deliveries.get(delivery.delivery_id) or delivery.progress or {}
     total = int(progress.get("total_bytes") or 0)
     done = int(progress.get("done_bytes") or 0)
     stage = str(progress.get("stage") or "starting")
@@ -50,4 +51,5 @@ def _progress(delivery: DeliveryRecord) -> Piece:
         return stage
     share = f"{100 * done // total} %"
     bar = tag("progress", share, value=done, max=total, aria_label=f"{delivery.name}: {share}")
-    return markup(bar, " ", share)
+    speed = float(progress.get("bytes_per_s") or 0)
+    return markup(bar, " ", share, f", {speed / 1e6:.1f} MB/s" if speed else None)

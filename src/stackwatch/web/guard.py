@@ -30,7 +30,13 @@ _VIEWER_POLICY: Final = (
     "worker-src 'self' blob:; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
-"""The viewer styles its own elements and compiles its decoders; it may be shown in our frame."""
+"""The viewer styles its own elements; it may be shown in our frame."""
+
+_WORKERS_POLICY: Final = (
+    "default-src 'none'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval'; worker-src 'self'; "
+    "connect-src 'self'"
+)
+"""Decoders of the viewer are compiled while they run: in its workers, which have no page."""
 
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -150,6 +156,8 @@ def _with_headers(scope: Scope, send: Send) -> Send:
     """Return a `send` that adds our headers."""
     is_viewer = scope["path"].startswith("/viewer/")
     policy = _VIEWER_POLICY if is_viewer else _PAGE_POLICY
+    if scope["path"].startswith("/viewer/workers/"):
+        policy = _WORKERS_POLICY
     ours = {
         **_HEADERS,
         "Content-Security-Policy": policy,

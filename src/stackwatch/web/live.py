@@ -110,6 +110,8 @@ class Snapshot:
     events : mapping of str to Events
         By folder.
     disks : tuple of Disk
+    deliveries : mapping of int to dict
+        By delivery, the progress of those that run, as JSON values.
     """
 
     at_us: int = 0
@@ -122,6 +124,7 @@ class Snapshot:
     arriving: Mapping[tuple[str, str], Arriving] = field(default_factory=dict)
     events: Mapping[str, Events] = field(default_factory=dict)
     disks: tuple[Disk, ...] = ()
+    deliveries: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_live(self) -> dict[str, Any]:
         """Return what `ledger.documents.add_live` takes."""

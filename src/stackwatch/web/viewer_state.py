@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-PANEL: Final = 400
+PANEL: Final = 300
 """A panel of the viewer is about so many pixels wide."""
 
 GREY_SHADER: Final = (
