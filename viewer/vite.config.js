@@ -67,7 +67,18 @@ export default defineConfig({
     ],
   },
   define: { "process.env.NODE_ENV": JSON.stringify("production") },
-  worker: { format: "es", plugins: () => [collectLicences()] },
+  // what is compiled while it runs is compiled in workers: they lie in a folder of their own, so that
+  // the page itself may be forbidden to do so
+  worker: {
+    format: "es",
+    plugins: () => [collectLicences()],
+    rollupOptions: {
+      output: {
+        entryFileNames: "workers/[name]-[hash].js",
+        chunkFileNames: "workers/[name]-[hash].js",
+      },
+    },
+  },
   plugins: [collectLicences(), shipLicences()],
   build: {
     target: "es2022",

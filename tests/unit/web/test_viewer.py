@@ -5,8 +5,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from stackwatch.testing.page_worlds import fill_busy
+from stackwatch.testing.pages import serve_page
 from stackwatch.web.viewer import read_properties, viewer_address
-from stackwatch.web.viewer_state import GREY_SHADER, RGB_SHADER, build_viewer_state
+from stackwatch.web.viewer_state import GREY_SHADER, PANEL, RGB_SHADER, build_viewer_state
 
 DATA = "http://localhost:8087/data/7"
 
@@ -48,7 +50,7 @@ def test_all_of_it_is_in_view():
     found = state(layer(), far)
 
     assert [400, 100, 24] == found["position"]
-    assert 2 == found["crossSectionScale"]
+    assert 800 / PANEL == pytest.approx(found["crossSectionScale"])
 
 
 def test_a_grey_layer_has_its_contrast_and_colour():
@@ -125,3 +127,22 @@ def test_properties_that_cannot_be_read(tmp_path):
     (tmp_path / "secret").write_text('{"a": 1}')
     path.symlink_to(tmp_path / "secret")
     assert {} == read_properties(tmp_path)
+
+
+def test_only_workers_may_compile(tmp_path):
+    """Code that is made while it runs is allowed in the viewer's workers, and on no page."""
+    bundle = tmp_path / "bundle"
+    (bundle / "workers").mkdir(parents=True)
+    (bundle / "index.html").write_text("viewer")
+    (bundle / "workers" / "one.js").write_text("work")
+    with serve_page(tmp_path, fill_busy) as page:
+        page.set_options(viewer=bundle)
+        policies = {
+            path: page.client.get(path).headers["content-security-policy"]
+            for path in ("/", "/viewer/", "/viewer/index.html", "/viewer/workers/one.js")
+        }
+
+    assert ["/viewer/workers/one.js"] == [
+        path for path, policy in policies.items() if "'unsafe-eval'" in policy
+    ]
+    assert all("default-src 'none'" in policy for policy in policies.values())
