@@ -80,6 +80,7 @@ def test_a_published_dataset_is_seen_in_three_dimensions(service: ServiceBench, 
         page.get_by_role("img", name="Middle slices of run_041").wait_for()
         page.get_by_role("link", name="three dimensions").click()
         page.locator("iframe.viewer").wait_for()
+        picture = shown(page)
         for _ in range(30):
             page.wait_for_timeout(2000)
             picture = shown(page)

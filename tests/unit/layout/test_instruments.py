@@ -409,7 +409,7 @@ def test_a_grid_with_an_interval_has_thicker_slices(tmp_path: Path, planned: Pla
 
     (plan,), _ = planned(tmp_path / "run")
 
-    assert (10, 10, pytest.approx(99.9)) == tuple(plan.voxel_size_nm)
+    assert pytest.approx((10, 10, 99.9)) == tuple(plan.voxel_size_nm)
     assert 3 == plan.layers[0].size.z
 
 
@@ -529,7 +529,7 @@ def test_a_series_of_serialem_has_the_order_of_its_text(tmp_path: Path, planned:
 def test_a_series_of_serialem_has_to_be_whole(tmp_path: Path, planned: Planned):
     """Missing images wait or are black; others beside them, and two texts, are parked."""
     names = series(tmp_path)
-    images = [(name, {}) for name in names]
+    images: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in names]
     write_autodoc(tmp_path / "map.idoc", images, PixelSpacing=50)
     (tmp_path / names[2]).unlink()
 
@@ -571,7 +571,7 @@ def test_the_text_beside_a_stack_gives_the_pixel(tmp_path: Path, planned: Planne
 
     (plan,), (voxels,) = planned(tmp_path, voxel_size=ONLY_Z)
 
-    assert (pytest.approx(1.12), pytest.approx(1.12), 40) == tuple(plan.voxel_size_nm)
+    assert pytest.approx((1.12, 1.12, 40)) == tuple(plan.voxel_size_nm)
     assert ("single-file", "SerialEM PixelSpacing") == (plan.layout, plan.voxel_size_source[0])
     assert any("tilt series from -60° to 60°" in warning for warning in plan.warnings)
     assert np.array_equal(stack, voxels[0, 0])
@@ -593,7 +593,7 @@ def test_a_stack_and_its_text_agree_on_the_sections(
 def test_a_text_of_another_size_is_not_used(tmp_path: Path, planned: Planned):
     """A binned copy of a stack has other pixels than its text tells."""
     path = write_serialem_stack(tmp_path / "a.mrc", np.zeros((3, 6, 8), np.int16))
-    told = [(str(z), {}) for z in range(3)]
+    told: list[tuple[str, dict[str, Any]]] = [(str(z), {}) for z in range(3)]
     write_autodoc(path.with_name("a.mrc.mdoc"), told, ImageSize="16 12", PixelSpacing=10)
 
     with pytest.raises(StackwatchError, match="No voxel size in"):
