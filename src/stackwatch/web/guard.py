@@ -158,8 +158,6 @@ def _with_headers(scope: Scope, send: Send) -> Send:
     policy = _VIEWER_POLICY if is_viewer else _PAGE_POLICY
     if scope["path"].startswith("/viewer/workers/"):
         policy = _WORKERS_POLICY
-    if scope["path"].startswith("/viewer/workers/"):
-        policy = _WORKERS_POLICY
     ours = {
         **_HEADERS,
         "Content-Security-Policy": policy,
