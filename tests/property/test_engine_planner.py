@@ -44,6 +44,7 @@ def requests(draw: st.DrawFn) -> StreamRequest:
         can_read_rows=draw(st.booleans()),
         threads=draw(st.integers(1, 64)),
         budget_bytes=draw(st.integers(100 * MIB, 700 * MIB) | st.integers(GIB // 4, 16 * GIB)),
+        shard_bytes=draw(st.sampled_from([0, 0, 24 * MIB])),
     )
 
 
@@ -73,7 +74,10 @@ def test_a_plan_fits_its_budget_or_says_what_it_needs(request: StreamRequest) ->
 
 @given(request=requests())
 def test_the_peak_counts_every_slab(request: StreamRequest) -> None:
-    """What a stream allocates for the slabs of its tallest swath is within the peak."""
+    """What a stream holds for its tallest swath is within the peak: slabs, and shards on the way.
+
+    Of these there are those of the slab being written and of the one before.
+    """
     plan = plan_or_none(request)
     if plan is None:
         return
@@ -83,6 +87,8 @@ def test_the_peak_counts_every_slab(request: StreamRequest) -> None:
         rows = math.ceil(tallest / grid.mag.y * request.mags[0].y)
         voxels = grid.chunk.z * rows * grid.size.x
         slabs += voxels * request.bytes_per_voxel * (plan.buffers if number == 0 else 1)
+        shards = math.ceil(grid.size.x / grid.shard.x) * math.ceil(rows / grid.shard.y)
+        slabs += 2 * shards * min(request.shard_bytes, grid.shard.volume * request.bytes_per_voxel)
 
     assert BASE_BYTES + slabs <= plan.peak_bytes
 

@@ -49,6 +49,9 @@ class StreamRequest:
         Depth of a slab and its chunks; 0 takes the chunk's edge, and 1 for a single slice.
     read_threads : int
         How many threads read; 0 takes as many as encode.
+    shard_bytes : int
+        What a shard being written holds in memory at most, beside the slab: that of all layers of
+        the stack together. 0 where a shard is a file.
     """
 
     size: Vec3
@@ -62,6 +65,7 @@ class StreamRequest:
     budget_bytes: int
     slab_depth: int = 0
     read_threads: int = 0
+    shard_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,7 @@ def _peak_bytes(request: StreamRequest, rows: int, buffers: int, threads: int) -
         factor = mag.factor_from(mags[0])
         width, height = -(-size.x // factor.x), -(-rows // factor.y)
         coarser += depth * width * height * request.bytes_per_voxel
+    coarser += _writers_bytes(request, rows)
     decoding = request.decode_bytes * _read_threads(threads, rows, request)
     encoding = threads * _thread_bytes(request)
     if rows < size.y:
@@ -167,6 +172,20 @@ def _peak_bytes(request: StreamRequest, rows: int, buffers: int, threads: int) -
             spooling = plane + request.decode_bytes
             return BASE_BYTES + max(spooling, slab * buffers + coarser + encoding)
     return BASE_BYTES + slab * buffers + coarser + encoding + decoding
+
+
+def _writers_bytes(request: StreamRequest, rows: int) -> int:
+    """Return what shards hold while they are written: those of a slab, and of the one before."""
+    if not request.shard_bytes:
+        return 0
+    total = 0
+    for mag in _mags_in_pass(request, rows):
+        grid = _grid(request, mag, rows)
+        height = -(-min(rows, request.size.y) // mag.factor_from(request.mags[0]).y)
+        count = -(-grid.size.x // grid.shard.x) * -(-height // grid.shard.y)
+        whole = grid.shard.volume * request.bytes_per_voxel
+        total += 2 * count * min(request.shard_bytes, whole)
+    return total
 
 
 def _thread_bytes(request: StreamRequest) -> int:

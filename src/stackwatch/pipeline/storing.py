@@ -10,7 +10,7 @@ from stackwatch.model.geometry import VoxelSize
 from stackwatch.model.options import StoreOptions
 from stackwatch.model.plan import LayerPlan, StackPlan
 from stackwatch.stores.codecs import choose_codec
-from stackwatch.stores.objects import Objects
+from stackwatch.stores.objects import WRITER_BYTES, Objects
 from stackwatch.stores.properties import WrittenLayer
 from stackwatch.stores.wkw import CUBE_EDGE, WkwStore, choose_wkw_codec, wkw_grid
 from stackwatch.stores.zarr3 import Zarr3Store
@@ -47,6 +47,11 @@ def slab_depth(options: StoreOptions) -> int:
     A block of WKW is a cube even where there is one slice.
     """
     return options.chunk_vx if options.format == "wkw" else 0
+
+
+def shard_bytes(options: StoreOptions) -> int:
+    """Return what a shard being written holds in memory: nothing, where it is a file."""
+    return WRITER_BYTES if options.bucket else 0
 
 
 def adapt_grids(plan: StreamPlan, options: StoreOptions) -> StreamPlan:

@@ -22,7 +22,7 @@ from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, LayerPlan, StackPlan
 from stackwatch.model.voxels import Category
 from stackwatch.pipeline.stored import open_stored
-from stackwatch.pipeline.storing import adapt_grids, ensure_storable, slab_depth
+from stackwatch.pipeline.storing import adapt_grids, ensure_storable, shard_bytes, slab_depth
 from stackwatch.readers.protocol import SliceSource
 from stackwatch.stores.protocol import MagGrid, MagWriter, VolumeStore
 
@@ -165,6 +165,7 @@ def _plan_stack(
             threads=options.resources.threads or usable_cpus(),
             budget_bytes=budget_bytes(options),
             slab_depth=slab_depth(store),
+            shard_bytes=shard_bytes(store) * len(stack.layers),
         )
     )
     return adapt_grids(plan, store)
@@ -198,6 +199,7 @@ def plan_later_passes(
                 budget_bytes=budget_bytes(options),
                 slab_depth=last.chunk.z,
                 read_threads=1,
+                shard_bytes=shard_bytes(options.store),
             )
         )
         plan = adapt_grids(plan, options.store)

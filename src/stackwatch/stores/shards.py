@@ -7,6 +7,7 @@ chunk, then the crc32c of those bytes.
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import google_crc32c
@@ -42,6 +43,8 @@ class Shard:
         self._next_order = 0
         self._early: dict[int, tuple[Sequence[int], Sequence[Any]]] = {}
         self._lock = threading.Lock()
+        self.closing: Future[None] | None = None
+        """Once it is finished: what to wait for, if it holds memory until then."""
 
     def append(self, order: int, positions: Sequence[int], chunks: Sequence[Any]) -> int:
         """Append the chunks of one block, or keep them until the blocks before have come.
@@ -76,7 +79,7 @@ class Shard:
             index = self._index.tobytes()
             index += google_crc32c.value(index).to_bytes(4, "little")
             self._write_all([index])
-            self._sink.finish(flusher)
+            self.closing = self._sink.finish(flusher)
             self._sink = None
             filled = int((self._index[:, 1] != 0xFFFF_FFFF_FFFF_FFFF).sum())
             return ShardRecord(self.path, self._offset, filled, len(self._index), self._crc)

@@ -18,10 +18,11 @@ class Flusher:
         self._waiting: list[Future[None]] = []
         self._lock = threading.Lock()
 
-    def submit(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None]) -> "Future[None]":
         """Do something in the background; `wait` raises what went wrong."""
         with self._lock:
             self._waiting.append(self._pool.submit(work))
+            return self._waiting[-1]
 
     def close_durably(self, descriptor: int) -> None:
         """Flush and close a file in the background."""
@@ -46,8 +47,14 @@ class ShardSink(Protocol):
         """Append buffers; return how many bytes that were."""
         ...
 
-    def finish(self, flusher: Flusher) -> None:
-        """Let the shard appear in its place for good, in the background."""
+    def finish(self, flusher: Flusher) -> "Future[None] | None":
+        """Let the shard appear in its place for good, in the background.
+
+        Returns
+        -------
+        Future or None
+            What to wait for before too many are on their way, if it holds memory until then.
+        """
         ...
 
     def abort(self) -> None:
@@ -120,15 +127,15 @@ class ObjectSink:
             self._writer.write(data)
         return len(data)
 
-    def finish(self, flusher: Flusher) -> None:
-        """Complete the object in the background."""
+    def finish(self, flusher: Flusher) -> "Future[None]":
+        """Complete the object in the background; until then its last parts are in memory."""
         writer, self._writer = self._writer, None
 
         def complete() -> None:
             with self._objects.errors():
                 writer.close()
 
-        flusher.submit(complete)
+        return flusher.submit(complete)
 
     def abort(self) -> None:
         """Let go: parts that were sent are no object."""

@@ -8,6 +8,7 @@ which they are cut, the same in every run; the index says where each one is.
 
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from stackwatch.stores.shards import Shard
 from stackwatch.stores.sinks import FileSink, Flusher, ObjectSink, OpenSink, ShardSink
 from stackwatch.stores.zarr3_metadata import write_array
 
+FLUSH_THREADS = 2
+PUT_THREADS = 8
+"""To close an object is a request or two that wait for a server."""
 FRAME_BYTES = 128
 EMPTY_RATIO = 64
 """Every codec shrinks zeros by more than this, but for the frame it puts around them: a chunk that
@@ -57,7 +61,7 @@ class Zarr3Store:
         self._workshop = workshop
         self._objects = objects
         self._adopted: list[ShardRecord] = []
-        self._flusher = Flusher()
+        self._flusher = Flusher(FLUSH_THREADS if objects is None else PUT_THREADS)
         self._writers: list[Zarr3MagWriter] = []
 
     def mag_writer(self, layer: LayerPlan, grid: MagGrid) -> "Zarr3MagWriter":
@@ -135,6 +139,7 @@ class Zarr3MagWriter:
         self._flusher = flusher
         self._open_sink = open_sink
         self._open: dict[tuple[int, int, int, int], Shard] = {}
+        self._closing: list[Future[None]] = []
         self._lock = threading.Lock()
         self._scratch = threading.local()
         self._slabs_per_shard = grid.shard.z // grid.chunk.z
@@ -169,15 +174,25 @@ class Zarr3MagWriter:
             self.bytes_written += written
 
     def finish_slab(self, t: int, slab: int, rows: tuple[int, int], *, is_last: bool) -> None:
-        """Close the shards of these rows that no later slab reaches."""
+        """Close the shards of these rows that no later slab reaches.
+
+        Waits for those of the slabs before, where they hold memory until they are away; raises what
+        went wrong with them.
+        """
         if not is_last and (slab + 1) % self._slabs_per_shard:
             return
         shard_rows = range(rows[0] // self._grid.shard.y, -(-rows[1] // self._grid.shard.y))
         with self._lock:
             done = [key for key in self._open if key[0] == t and key[2] in shard_rows]
+        before, self._closing = self._closing, []
+        for future in before:
+            future.result()
         for key in done:
-            record = self._open[key].finish(self._flusher)
+            shard = self._open[key]
+            record = shard.finish(self._flusher)
             with self._lock:
+                if shard.closing is not None:
+                    self._closing.append(shard.closing)
                 del self._open[key]  # not before: `abort` closes what could not be finished
                 if record is not None:
                     self.records.append(record)
