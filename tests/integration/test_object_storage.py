@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,23 @@ import numpy as np
 import pytest
 
 import stackwatch
-from stackwatch.errors import TargetExistsError, TargetNotWritableError, UsageError
+from stackwatch.errors import (
+    DeliveryRefusedError,
+    TargetExistsError,
+    TargetNotWritableError,
+    UsageError,
+)
+from stackwatch.model.delivery import DeliveryRequest, PathRule, ServerOptions
+from stackwatch.model.flags import ConvertFlags
+from stackwatch.pipeline.convert import convert_acquisition
+from stackwatch.pipeline.deliver import deliver
+from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.stores.objects import Objects, open_objects
 from stackwatch.testing.mags import read_with_zarr
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
+from stackwatch.testing.webknossos_faults import Behaviour
+from stackwatch.testing.webknossos_server import WebknossosServer
+from stackwatch.webknossos.token import Token
 
 pytest.importorskip("obstore")
 EDGES = (11.24, 11.24, 25.0)
@@ -100,6 +114,46 @@ def test_a_dataset_in_a_bucket_is_that_of_a_folder(tmp_path: Path, bucket: Objec
     assert ["run", "source"] == sorted(path.name for path in tmp_path.iterdir())
 
 
+class Journal:
+    """A journal of conversions and deliveries that agrees."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
+    def progress(self, progress: object) -> None:
+        """Take it."""
+
+    def record(self, fact: object) -> None:
+        """Take it."""
+
+
+def test_a_dataset_in_a_bucket_is_registered_where_it_is(tmp_path: Path, bucket: Objects):
+    """The server is told its address, and its voxels are compared with those in the bucket."""
+    source = acquire(tmp_path, 9)
+    stackwatch.convert(source, tmp_path / "mirror" / "run #1", voxel_size_nm=EDGES, max_mag=2)
+    stub = tmp_path / "stub" / "run #1"
+    options = ConvertFlags(voxel_size_nm=EDGES, max_mag=2).options()
+    store = replace(options.store, bucket=bucket.url)
+    convert_acquisition(ConvertRequest(source, stub, replace(options, store=store)), Journal())
+    places = ((bucket.url, str(tmp_path / "mirror")),)
+    with WebknossosServer(tmp_path / "wk", Behaviour(remote_places=places)) as server:
+        request = DeliveryRequest(
+            kind="register", dataset=stub, run_id="", server=ServerOptions(url=server.url),
+            path_rules=(PathRule(str(stub.parent), bucket.url),),
+        )  # fmt: skip
+        deliver(request, Journal(), token=Token(server.token))
+        found = server.datasets()
+        layers = (found[0].source or {})["dataLayers"]
+        mags = [mag["path"] for layer in layers for mag in layer["mags"]]
+        with pytest.raises(DeliveryRefusedError, match="nothing here to send"):
+            deliver(replace(request, kind="upload"), Journal(), token=Token(server.token))
+
+    assert 1 == len(found)
+    assert mags
+    assert [path for path in mags if path.startswith(f"{bucket.url}/run%20%231/")] == mags
+    assert "run #1" in {key.split("/")[0] for key in bucket.sizes()}
+
+
 @pytest.mark.system
 def test_an_existing_dataset_is_not_touched(tmp_path: Path, bucket: Objects):
     """A second conversion to the same address is refused before it writes."""
@@ -162,6 +216,42 @@ def test_processes_write_to_a_bucket_too(tmp_path: Path, bucket: Objects):
 
     assert local.sizes().keys() == ranged.sizes().keys()
     assert {key: local.read(key) for key in keys} == {key: ranged.read(key) for key in keys}
+
+
+@pytest.mark.system
+def test_a_slow_store_holds_up_the_writing(
+    tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch
+):
+    """No more shards are in memory at a time than were planned: of a slab, and the one before."""
+    held, most = 0, 0
+    lock = threading.Lock()
+    open_writer = Objects.open_writer
+
+    def count(by: int) -> None:
+        nonlocal held, most
+        with lock:
+            held += by
+            most = max(held, most)
+
+    class Slow:
+        def __init__(self, writer: Any) -> None:
+            self._writer = writer
+            self.write = writer.write
+            count(1)
+
+        def close(self) -> None:
+            time.sleep(0.2)
+            self._writer.close()
+            count(-1)
+
+    monkeypatch.setattr(Objects, "open_writer", lambda *place: Slow(open_writer(*place)))
+    layer = SyntheticLayer(shape_zyx=(320, 40, 33), content="em")
+    SyntheticAcquisition((layer,)).write(tmp_path / "source")
+    stackwatch.convert(
+        tmp_path / "source", f"{bucket.url}/run", voxel_size_nm=EDGES, downsample=False
+    )
+
+    assert 2 == most
 
 
 @pytest.mark.system

@@ -1,6 +1,7 @@
 """Which datasets are delivered and how, what a delivery is told, what follows its end. Pure."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from stackwatch.errors import (
     CancelledError,
@@ -43,7 +44,9 @@ def choose_kind(folder: FolderSettings | None, said: bool | None) -> DeliveryKin
     if folder is None or said is False:
         return None
     if folder.delivery == "none":
-        return "upload" if said else None
+        if not said:
+            return None
+        return "upload" if folder.bucket is None else "register"  # there is nothing here to send
     return folder.delivery
 
 
@@ -84,7 +87,7 @@ def _path_rules(settings: Settings, folder: FolderSettings | None) -> tuple[Path
     rules = settings.webknossos.path_rules()
     if folder is None or folder.bucket is None:
         return rules
-    return (PathRule(str(folder.target), folder.bucket), *rules)
+    return (PathRule(str(folder.target), quote(folder.bucket, safe=":/")), *rules)
 
 
 def _facts(delivery: DeliveryRecord) -> tuple[tuple[str, str], ...]:

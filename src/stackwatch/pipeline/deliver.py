@@ -29,6 +29,7 @@ from stackwatch.pipeline.delivery_journal import DeliveryJournal
 from stackwatch.pipeline.manifest import check_manifest, load_manifest
 from stackwatch.pipeline.probes import iter_probes
 from stackwatch.pipeline.provenance import provenance_facts
+from stackwatch.stores.objects import objects_of
 from stackwatch.webknossos.connection import Connection, connect
 from stackwatch.webknossos.local import LocalDataset, survey_dataset
 from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
@@ -104,6 +105,7 @@ def deliver(
 
         mend_moves(request)
     manifest = checked_manifest(request)
+    _require_bytes(request)
     token = token or find_token(request.server.token_file)
     data_version = request.record.api_version if request.record is not None else 0
     with connect(request.server, token, waiting, data_version) as connection:
@@ -135,6 +137,19 @@ def checked_manifest(request: DeliveryRequest) -> dict[str, Any]:
             path=show_path(dataset),
         )
     return manifest
+
+
+def _require_bytes(request: DeliveryRequest) -> None:
+    """Refuse to send a dataset whose folder holds only metadata: black would arrive."""
+    objects = objects_of(request.dataset) if request.kind != "register" else None
+    if objects is not None:
+        hint = 'Set `delivery = "register"`: the server reads it where it is.'
+        raise DeliveryRefusedError(
+            f"“{show_path(request.dataset)}” lies in a bucket, {objects.url}: there is nothing "
+            f"here to send. {hint}",
+            hint=hint,
+            path=show_path(request.dataset),
+        )
 
 
 @dataclass(frozen=True, slots=True)

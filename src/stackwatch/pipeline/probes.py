@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stackwatch.pipeline.stored import place_of_array
 from stackwatch.readers.wkw import (
     HEADER_BYTES,
     HEADER_FILE,
@@ -106,7 +107,7 @@ def _reader(folder: Path, layer: LocalLayer) -> Callable[[tuple[slice, ...]], ND
     if layer.data_format == "zarr3":
         import zarr
 
-        array: Any = zarr.open_array(folder, mode="r")
+        array: Any = zarr.open_array(place_of_array(folder), mode="r")
         return lambda part: np.asarray(array[(slice(None), *part)])
 
     def read_wkw(part: tuple[slice, ...]) -> NDArray[Any]:

@@ -28,12 +28,23 @@ def open_stored(path: Path, grid: MagGrid) -> "StoredMag":
     """
     if (path / HEADER_FILE).exists():
         return _WkwStored(path, grid)
+    return _ZarrStored(place_of_array(path))
+
+
+def place_of_array(path: Path) -> Any:
+    """Return what zarr-python opens a mag of Zarr3 with: its directory, or the bucket it is in.
+
+    Parameters
+    ----------
+    path : Path
+        The mag's directory, with its metadata.
+    """
     objects = objects_of(path.parent.parent)
     if objects is None:
-        return _ZarrStored(path)
+        return path
     from stackwatch.pipeline.stored_objects import StagedObjects
 
-    return _ZarrStored(StagedObjects(objects, path))
+    return StagedObjects(objects, path)
 
 
 class StoredMag(ABC):

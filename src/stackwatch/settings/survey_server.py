@@ -58,4 +58,6 @@ def _token_warnings(token_file: str) -> Iterator[str]:
 
 
 def _is_mapped(folder: FolderSettings, settings: Settings) -> bool:
+    if folder.bucket is not None:
+        return True  # its address is what the server is told
     return any(folder.target.is_relative_to(local) for local in settings.webknossos.path_map)

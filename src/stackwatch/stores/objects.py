@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from stackwatch.errors import (
     MissingExtraError,
@@ -53,7 +54,7 @@ class Objects:
     Parameters
     ----------
     url : str
-        `s3://bucket/prefix`, without a trailing slash.
+        `s3://bucket/prefix`, without a trailing slash; meant as it stands, nothing in it is quoted.
 
     Raises
     ------
@@ -78,7 +79,7 @@ class Objects:
             options["allow_http"] = True
         with self.errors():
             self.store: Any = from_url(
-                url,
+                quote(url, safe=":/"),  # a name may hold `#`, `?` or `%`
                 client_options=options,  # type: ignore[call-overload]  # a plain dict
                 retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR},
             )
