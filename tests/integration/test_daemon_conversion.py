@@ -8,6 +8,7 @@ import tifffile
 import zarr
 
 from stackwatch.ledger.reader import LedgerReader
+from stackwatch.model.preview import preview_path
 from stackwatch.pipeline.verify import verify_dataset
 from stackwatch.testing.service import bench
 
@@ -75,3 +76,17 @@ def test_an_acquisition_that_cannot_be_read_is_parked_with_a_hint(service):
     assert line["hint"]
     assert "broken" not in service.datasets()
     assert ".stackwatch" not in service.datasets()
+
+
+def test_a_picture_of_the_dataset_is_left(service):
+    """The worker draws it after its last word, under the name that the page asks for."""
+    with LedgerReader.open(service.state_dir) as reader:
+        (job,) = [job for job in reader.list_jobs() if job.key == "run_041"]
+        details = reader.show_job(job.job_id)
+    assert details is not None
+    picture = preview_path(service.state_dir, details.datasets[0].run_id)
+    assert picture is not None
+
+    assert picture in list(picture.parent.iterdir())
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [] == service.events("preview.failed")
