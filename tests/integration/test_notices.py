@@ -103,6 +103,9 @@ def test_what_failed_is_kept_with_its_reason(service, mood):
     assert ("due", ()) == (str(notice.state), notice.reached)
     assert notice.not_before_us > notice.created_at_us
     assert f"webhook 127.0.0.1:{server.port}" in notice.error
+    (listed,) = json.loads(run(service, "notices", "list", "--json").stdout)["notices"]
+    assert notice.as_record() == listed
+    assert "parked: em/run_041" in run(service, "notices", "list").stdout
     (failed,) = service.events("notice.failed")
     assert f"webhook 127.0.0.1:{server.port}" == failed["receiver"]
     assert "secret-word" not in (service.root / "log.jsonl").read_text()
