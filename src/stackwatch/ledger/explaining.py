@@ -7,7 +7,7 @@ from typing import Any
 
 from stackwatch.errors import UsageError
 from stackwatch.ledger.reader import LedgerReader
-from stackwatch.ledger.records import AcquisitionRecord, FolderRecord, Job
+from stackwatch.ledger.records import AcquisitionRecord, Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import AcquisitionState, JobId
 from stackwatch.model.wording import describe_disposal, format_time
@@ -15,7 +15,9 @@ from stackwatch.model.wording import describe_disposal, format_time
 Ask = Callable[[dict[str, Any]], dict[str, Any] | None]
 """Asks the running daemon; None if there is none, or it is busy."""
 
-_ALL = 1_000_000
+_DIGITS = 19
+"""A number with so many may be larger than any in the ledger."""
+
 WATCH_KEYS = (
     "phase",
     "quiet_s",
@@ -182,16 +184,23 @@ def find_acquisition(reader: LedgerReader, what: str) -> AcquisitionRecord:
     UsageError
         Nothing of that name was seen; the caller shows it.
     """
-    acquisitions = reader.list_acquisitions(limit=_ALL)
-    if what.isdigit():
+    if what.isascii() and what.isdecimal() and len(what) < _DIGITS:
         details = reader.show_job(JobId(int(what)))
         if details is not None:
             wanted = details.job.acquisition_id
-            return next(a for a in acquisitions if a.acquisition_id == wanted)
-    folders = {folder.name: folder for folder in reader.list_folders()}
-    matching = [a for a in acquisitions if _is_meant(a, folders[a.folder], what)]
-    if matching:
-        return matching[0]
+            found = reader.first_acquisition(lambda number, *_: number == wanted)
+            assert found is not None  # a job's acquisition is never removed
+            return found
+    folders = {folder.name: str(folder.path) for folder in reader.list_folders()}
+    path = os.path.abspath(what)  # noqa: PTH100 - links are left as people see them
+
+    def is_meant(_number: int, folder: str, key: str, name: str) -> bool:
+        is_named = what in {key, name, f"{folder}/{key}"}
+        return is_named or _is_inside(path, f"{folders[folder].rstrip('/')}/{key}")
+
+    found = reader.first_acquisition(is_meant)
+    if found is not None:
+        return found
     hint = "`stackwatch status` shows the drop folders; files that are ignored are not seen."
     raise UsageError(
         f"Nothing called “{show_path(what)}” has been seen in a drop folder. {hint}",
@@ -200,12 +209,11 @@ def find_acquisition(reader: LedgerReader, what: str) -> AcquisitionRecord:
     )
 
 
-def _is_meant(acquisition: AcquisitionRecord, folder: FolderRecord, what: str) -> bool:
-    """Tell whether a name or a path means this acquisition, or something inside it."""
-    if what in {acquisition.key, acquisition.name, f"{acquisition.folder}/{acquisition.key}"}:
-        return True
-    path = os.path.abspath(what)  # noqa: PTH100 - links are left as people see them
-    inside = re.escape(str(folder.path / acquisition.key)).replace(r"\#", r"[0-9]+")
+def _is_inside(path: str, acquisition: str) -> bool:
+    """Tell whether a path is an acquisition's, or of something in it; `#` stands for a number."""
+    if "#" not in acquisition:
+        return path == acquisition or path.startswith(f"{acquisition}/")
+    inside = re.escape(acquisition).replace(r"\#", r"[0-9]+")
     return re.fullmatch(rf"{inside}(/.*)?", path) is not None
 
 

@@ -70,6 +70,14 @@ SELECT a.*, f.name AS folder FROM acquisitions AS a JOIN folders AS f ON f.id = 
 WHERE (:folder IS NULL OR f.name = :folder) AND (:state IS NULL OR a.state = :state)
 ORDER BY a.changed_at_us DESC, a.id DESC LIMIT :limit;
 
+-- name: acquisition_names
+SELECT a.id, a.key, a.name, f.name AS folder FROM acquisitions AS a
+JOIN folders AS f ON f.id = a.folder_id ORDER BY a.changed_at_us DESC, a.id DESC;
+
+-- name: acquisition_record
+SELECT a.*, f.name AS folder FROM acquisitions AS a JOIN folders AS f ON f.id = a.folder_id
+WHERE a.id = :acquisition_id;
+
 -- name: insert_acquisition
 INSERT INTO acquisitions (
     folder_id, key, name, kind, source, state, stat_mark, size_mark, files, total_bytes,

@@ -1,8 +1,9 @@
 """Look into the ledger without a daemon and without writing."""
 
+import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,24 @@ class LedgerReader:
         """Return acquisitions, the one that changed last first."""
         rows = self._rows("acquisitions", folder=folder, state=state, limit=limit)
         return tuple(AcquisitionRecord.from_row(row) for row in rows)
+
+    def first_acquisition(
+        self, is_meant: Callable[[int, str, str, str], bool]
+    ) -> AcquisitionRecord | None:
+        """Return the acquisition that changed last of those that are meant, None if none is.
+
+        Parameters
+        ----------
+        is_meant : callable
+            Judges by id, folder, key and name. There may be very many.
+        """
+        for row in self._rows("acquisition_names"):
+            key, name = os.fsdecode(row["key"]), os.fsdecode(row["name"])
+            if is_meant(row["id"], row["folder"], key, name):
+                found = self._row("acquisition_record", acquisition_id=row["id"])
+                assert found is not None  # none is ever removed
+                return AcquisitionRecord.from_row(found)
+        return None
 
     # ------------------------------------------------------------ jobs
 
