@@ -382,7 +382,13 @@ def test_a_killed_service_publishes_into_a_bucket_once(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 
+    shown = subprocess.run(
+        [sys.executable, "-m", "stackwatch", "jobs", "show", "1", "--config", str(config)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
     assert -signal.SIGKILL == killed.returncode, killed.stdout + killed.stderr
+    assert f"dataset      {bucket.url}/em/run_041 (published)" in shown.stdout
     assert 0 == again.returncode, again.stdout + again.stderr
     assert {"datasource-properties.json", "zarr.json"} < dataset.sizes().keys()
     shards = {shard["path"]: shard["bytes"] for shard in manifest["shards"]}

@@ -182,7 +182,7 @@ def _describe(record: Mapping[str, Any]) -> str:
         lines += [f"  error        {job['error_code']}: {job['message']}"]
     if job["hint"] and job["hint"] not in (job["message"] or ""):
         lines += [f"  hint         {job['hint']}"]
-    lines += [f"  dataset      {d['path']} ({d['state']})" for d in record["datasets"]]
+    lines += [f"  dataset      {d['url'] or d['path']} ({d['state']})" for d in record["datasets"]]
     lines += [f"  delivery     {describe_delivery(one)}" for one in record["deliveries"]]
     if record["disposal"] is not None:
         lines.append(f"  source       {describe_disposal(record['disposal'])}")

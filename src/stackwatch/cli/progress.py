@@ -3,10 +3,12 @@
 import sys
 import threading
 import time
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from stackwatch.cli.answers import say
+from stackwatch.model.wording import describe_slices
 from stackwatch.pipeline.journal import PublishFact
 
 if TYPE_CHECKING:
@@ -146,4 +148,4 @@ def describe(progress: "Progress") -> str:
     written = (
         f", {progress.bytes_written / _MIB:,.0f} MiB written" if progress.bytes_written else ""
     )
-    return f"{progress.phase}: {progress.done} of {progress.total} slices{written}"
+    return f"{progress.phase}: {describe_slices(asdict(progress))}{written}"

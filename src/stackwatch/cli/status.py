@@ -10,7 +10,7 @@ from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.live import ask_daemon
 from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.tables import fold, format_age, format_table, format_time, now_us
-from stackwatch.model.wording import describe_disposal
+from stackwatch.model.wording import describe_disposal, describe_slices
 
 
 def register(app: typer.Typer) -> None:
@@ -82,10 +82,9 @@ def _describe_daemon(record: Mapping[str, Any]) -> str:
 
 
 def _describe_job(job: Mapping[str, Any]) -> str:
-    progress = job["progress"]
-    done = ""
-    if progress and progress.get("total"):
-        done = f", {progress['phase']} {progress['done']} of {progress['total']} slices"
+    progress = job["progress"] or {}
+    slices = describe_slices(progress)
+    done = f", {progress['phase']} {slices}" if slices else ""
     return f"job {job['job_id']}, {job['folder']}/{job['acquisition']}{done}"
 
 

@@ -8,7 +8,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stackwatch.model.wording import format_age, format_bytes, format_duration, format_time, now_us
+from stackwatch.model.wording import (
+    describe_slices,
+    format_age,
+    format_bytes,
+    format_duration,
+    format_time,
+    now_us,
+)
 from stackwatch.web.rates import Rate
 
 _BAR: Final = 24
@@ -83,7 +90,7 @@ def _converting(record: Mapping[str, Any], rates: Mapping[int, Rate]) -> Table:
     for job in record["converting"]:
         done = job["progress"] or {}
         total = int(done.get("total") or 0)
-        slices = f"{done.get('done', 0)} of {total} slices" if total else ""
+        slices = describe_slices(done)
         table.add_row(
             Text(str(job["job_id"])),
             Text(f"{job['folder']}/{job['acquisition']}", style="bold"),

@@ -84,7 +84,7 @@ def build_job(reader: LedgerReader, job_id: int) -> dict[str, Any] | None:
     return {
         "status": "ok",
         "job": details.job.as_record(),
-        "datasets": [dataset.as_record() for dataset in details.datasets],
+        "datasets": details.dataset_records(),
         "events": [event.as_record() for event in details.events],
         "disposal": details.disposal.as_record() if details.disposal is not None else None,
         "deliveries": [delivery.as_record() for delivery in details.deliveries],

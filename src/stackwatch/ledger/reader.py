@@ -3,9 +3,9 @@
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -33,6 +33,7 @@ from stackwatch.model.delivery import DeliveryState
 from stackwatch.model.disposal import DisposalState
 from stackwatch.model.job import AcquisitionState, JobId, JobState
 from stackwatch.model.notice import Notice
+from stackwatch.stores.objects import url_of
 
 MAX_ROWS: Final = 1000
 
@@ -47,11 +48,21 @@ class JobDetails:
     disposal: DisposalRecord | None = None
     deliveries: tuple[DeliveryRecord, ...] = ()
 
+    urls: dict[str, str] = field(default_factory=dict)
+    """Addresses of the datasets that lie in a bucket, by run."""
+
+    def dataset_records(self) -> list[dict[str, Any]]:
+        """Return the datasets as JSON values."""
+        return [
+            {**dataset.as_record(), "url": self.urls.get(dataset.run_id)}
+            for dataset in self.datasets
+        ]
+
     def as_record(self) -> dict[str, Any]:
         """Return JSON values."""
         return {
             **self.job.as_record(),
-            "datasets": [dataset.as_record() for dataset in self.datasets],
+            "datasets": self.dataset_records(),
             "events": [event.as_record() for event in self.events],
             "disposal": self.disposal.as_record() if self.disposal is not None else None,
             "deliveries": [delivery.as_record() for delivery in self.deliveries],
@@ -181,13 +192,22 @@ class LedgerReader:
                 return None
             job = Job.from_row(row)
             disposals = self._disposals_of(job.acquisition_id)
+            rows = self._rows("datasets_of_job", job_id=job_id)
+            datasets = tuple(map(DatasetRecord.from_row, rows))
             return JobDetails(
                 job,
-                tuple(map(DatasetRecord.from_row, self._rows("datasets_of_job", job_id=job_id))),
+                datasets,
                 tuple(map(EventRecord.from_row, self._rows("events_of_job", job_id=job_id))),
                 next((one for one in disposals if one.generation == job.generation), None),
                 self._deliveries(job_id=job_id),
+                self._urls(datasets),
             )
+
+    def _urls(self, datasets: Iterable[DatasetRecord]) -> dict[str, str]:
+        """Return the addresses of those in buckets. No other folder is looked at: it may hang."""
+        stubs = [one for one in datasets if one.path.is_relative_to(self._state_dir)]
+        found = {one.run_id: url_of(one.path) for one in stubs}
+        return {run_id: url for run_id, url in found.items() if url}
 
     def last_job_of(self, acquisition_id: int) -> Job | None:
         """Return the newest job of an acquisition, None if it never had one."""

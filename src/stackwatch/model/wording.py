@@ -20,6 +20,21 @@ def format_time(at_us: int | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_us / 1e6))
 
 
+def describe_slices(progress: Mapping[str, Any]) -> str:
+    """Return how far a conversion is, of `Progress` as JSON values; empty before it is planned.
+
+    Examples
+    --------
+    >>> describe_slices({"done": 40, "total": 160, "ranges_done": 1, "ranges_total": 5})
+    '40 of 160 slices, 1 of 5 ranges'
+    """
+    if not progress.get("total"):
+        return ""
+    slices = f"{progress.get('done', 0)} of {progress['total']} slices"
+    total = progress.get("ranges_total")
+    return slices + (f", {progress['ranges_done']} of {total} ranges" if total else "")
+
+
 def format_age(at_us: int, now_us: int) -> str:
     """Return how long ago something was.
 

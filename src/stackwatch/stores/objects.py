@@ -163,13 +163,19 @@ def open_objects(url: str) -> Objects:
     return Objects(url)
 
 
-def objects_of(root: Path) -> Objects | None:
-    """Return where the shards of a dataset are, None if they lie in its own folder."""
+def url_of(root: Path) -> str:
+    """Return the address of the dataset that a folder stands for; empty if it lies in it."""
     try:
         told = json.loads((root / OBJECTS_FILE).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    return open_objects(str(told["url"]))
+        return ""
+    return str(told["url"])
+
+
+def objects_of(root: Path) -> Objects | None:
+    """Return where the shards of a dataset are, None if they lie in its own folder."""
+    url = url_of(root)
+    return open_objects(url) if url else None
 
 
 def mark_objects(root: Path, url: str) -> Objects:

@@ -135,6 +135,8 @@ def _figures(one: Conversion, done: int, total: int) -> Iterator[str]:
     progress = one.record["progress"] or {}
     if total:
         yield f"{done:,} of {plural(total, 'slice')}"
+    if ranges := progress.get("ranges_total"):
+        yield f"{progress['ranges_done']} of {plural(ranges, 'range')}"
     if one.read_per_s:
         yield f"{one.read_per_s / 1e6:.1f} MB/s read"
     if one.written_per_s:

@@ -155,15 +155,16 @@ def _acts(view: View, found: AcquisitionRow, job: Job | None) -> Section:
 
 def _datasets(view: View, details: JobDetails) -> Section:
     results = {one["path"]: one for one in (details.job.result or {}).get("datasets", ())}
-    cards = [
-        _dataset_card(view, dataset, results.get(show_path(dataset.path), {}))
-        for dataset in details.datasets
-    ]
+    cards = []
+    for dataset in details.datasets:
+        url = details.urls.get(dataset.run_id)
+        result = results.get(url or show_path(dataset.path), {})
+        cards.append(_dataset_card(view, dataset, result, url))
     body = tag("ul", cards, class_="cards") if cards else NOTHING
     return Section("datasets", "Datasets", body, len(cards))
 
 
-def _dataset_card(view: View, dataset: DatasetRecord, result: Record) -> Markup:
+def _dataset_card(view: View, dataset: DatasetRecord, result: Record, url: str | None) -> Markup:
     picture = tag(
         "img",
         src=f"/previews/{dataset.run_id}.png",
@@ -172,7 +173,7 @@ def _dataset_card(view: View, dataset: DatasetRecord, result: Record) -> Markup:
     )
     edges = result.get("voxel_size_nm") or ()
     pairs: list[tuple[str, Piece]] = [
-        ("Place", tag("code", show_path(dataset.path))),
+        ("Place", tag("code", url or show_path(dataset.path))),
         ("Size", size(dataset.total_bytes) if dataset.total_bytes else None),
         ("Voxel size", " × ".join(f"{edge:g}" for edge in edges) + " nm" if edges else None),
         ("Layers", [tag("p", _describe_layer(layer)) for layer in result.get("layers", ())]),
@@ -182,7 +183,7 @@ def _dataset_card(view: View, dataset: DatasetRecord, result: Record) -> Markup:
         "li",
         tag("h3", badge(str(dataset.state)), " ", dataset.name),
         picture if view.has_preview(dataset.run_id) else None,
-        _view_link(view, dataset),
+        _view_link(view, dataset) if url is None else None,
         facts(pairs),
         class_="card",
     )

@@ -199,7 +199,7 @@ def test_jobs_show_document(history: History):
     (dataset,) = document["datasets"]
     assert {
         "name", "path", "state", "job_id", "folder", "acquisition", "generation", "run_id",
-        "content_digest", "bytes_written", "published_at_us", "superseded_at_us",
+        "content_digest", "bytes_written", "published_at_us", "superseded_at_us", "url",
     } == keys(dataset)  # fmt: skip
     assert all(keys(event) == EVENT_KEYS for event in document["events"])
     assert "job.succeeded" in [event["event"] for event in document["events"]]
@@ -279,7 +279,9 @@ def test_explain_document(history: History):
 
 def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: pytest.MonkeyPatch):
     """While a daemon runs, `status` shows its progress and `explain` how quiet it has been."""
-    progress = {"phase": "converting", "done": 7, "total": 9}
+    progress = {
+        "phase": "converting", "done": 7, "total": 9, "ranges_done": 1, "ranges_total": 3,
+    }  # fmt: skip
     answers: dict[str, dict[str, Any]] = {
         "status": {"converting": [{"job_id": 2, "progress": progress}]},
         "explain": {
@@ -301,10 +303,11 @@ def test_a_running_daemon_adds_what_it_knows_now(history: History, monkeypatch: 
         ledger.start()
         ledger.jobs.retry(ledger_job(history, "run_2"))
         assert ledger.jobs.claim(1) is not None
-        status = history.answer("status")
+        status, text = history.answer("status"), history.run("status").stdout
         explained = history.answer("jobs", "explain", "run_9")
 
     assert status["converting"][0]["progress"]["done"] == 7
+    assert "converting 7 of 9 slices, 1 of 3 ranges" in text
     assert {
         "phase", "quiet_s", "quiet_gap_s", "ready_s", "next_look_s", "vetoes", "veto_kinds",
         "awaited", "unseen", "refused", "refusals", "is_accepted", "paused",
