@@ -119,10 +119,10 @@ class Page(Side):
             self._lose(server, now_s)
         elif server.address and not self._is_told:
             self._is_told, self._failure = True, ""
+            service.beat = self._heartbeats.expect(PAGE)  # not before: names may take long
             logger().info(Event.PAGE_STARTED, listen=server.address)
 
     def _start(self, service: Service, now_s: float) -> None:
-        service.beat = self._heartbeats.expect(PAGE)
         self._is_told, self._started_s = False, now_s
         self._server = PageServer(service, service.options.listen)
 

@@ -133,6 +133,8 @@ async def _follow(site: Site, request: Request) -> Response:
         raise Busy
     if build_live_page(site.view(session), path) is None:
         raise HTTPException(404)
+    if request.method == "HEAD":  # its answer has no body, so nobody would ever end the stream
+        return Response(media_type="text/event-stream")
     lines = site.streams.follow(path, session)
     return StreamingResponse(lines, media_type="text/event-stream")
 
@@ -151,7 +153,7 @@ async def _preview(site: Site, request: Request) -> Response:
     path = preview_path(state_dir, run_id) if f"{dot}{kind}" == ".png" else None
     if path is None:
         raise HTTPException(404)
-    return await serve_file(request, site.aside, state_dir / PREVIEWS_FOLDER, path.name, 3600)
+    return await serve_file(request, site.reading, state_dir / PREVIEWS_FOLDER, path.name, 3600)
 
 
 async def _data(site: Site, request: Request) -> Response:
@@ -160,7 +162,7 @@ async def _data(site: Site, request: Request) -> Response:
     dataset = site.browser.find_dataset(int(number)) if is_number(number) else None
     if dataset is None:
         raise HTTPException(404)
-    return await serve_file(request, site.aside, dataset.path, request.path_params["inside"], 300)
+    return await serve_file(request, site.reading, dataset.path, request.path_params["inside"], 300)
 
 
 async def _viewer(site: Site, request: Request) -> Response:
@@ -168,7 +170,7 @@ async def _viewer(site: Site, request: Request) -> Response:
     if root is None:
         raise HTTPException(404)
     inside = request.path_params["inside"] or "index.html"
-    return await serve_file(request, site.aside, root, inside)
+    return await serve_file(request, site.reading, root, inside)
 
 
 async def _show_viewer(site: Site, request: Request) -> Response:
@@ -178,7 +180,7 @@ async def _show_viewer(site: Site, request: Request) -> Response:
         raise HTTPException(404)
     origin = f"{request.url.scheme}://{request.headers['host']}"
     place = dataset.path
-    properties = await site.aside.run(lambda: read_properties(place))
+    properties = await site.reading.run(lambda: read_properties(place))
     page = build_viewer_page(origin, dataset, properties)
     text = render_page(site.view(site.session_of(request)), page, request.url.path)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"))

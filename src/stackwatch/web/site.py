@@ -43,6 +43,10 @@ class Site:
 
     Attributes
     ----------
+    aside : Aside
+        For what the main thread is asked.
+    reading : Aside
+        For files, which may lie on a share that hangs.
     stopping : asyncio.Event
         Set when the page shall end: open streams end then.
     """
@@ -51,6 +55,7 @@ class Site:
         self.service = service
         self.sessions = Sessions()
         self.aside = Aside()
+        self.reading = Aside()
         self.stopping = asyncio.Event()
         self.streams = Streams(self)
         self.metrics = Metrics(self)

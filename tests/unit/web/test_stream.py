@@ -53,6 +53,14 @@ def test_a_page_that_is_not_live_has_no_stream(own: PageBench):
         assert 404 == own.client.get("/live", params={"page": page}).status_code
 
 
+def test_the_head_of_a_stream_comes_to_an_end(own: PageBench):
+    """Who asks for the head alone gets it, and no stream goes on behind it."""
+    answer = own.client.head("/live?page=/")
+
+    assert 200 == answer.status_code
+    assert 200 == own.client.get("/healthz").status_code
+
+
 def test_only_so_many_pages_are_followed(own: PageBench, monkeypatch: pytest.MonkeyPatch):
     """Beyond the limit one is told to come again; a page that is left makes room for another."""
     monkeypatch.setattr("stackwatch.web.app.STREAMS_MAX", 2)
