@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING
 
 from stackwatch.clock import Clock
 from stackwatch.daemon.delivery_gate import DeliveryGate, TokenMark
-from stackwatch.daemon.delivery_rules import PauseFor, Release, plan_after
+from stackwatch.daemon.delivery_rules import PauseFor, Release, closes_for_all, plan_after
 from stackwatch.daemon.delivery_running import Running
 from stackwatch.daemon.drain import Pending
 from stackwatch.daemon.wire import load_record
 from stackwatch.errors import (
+    DeliveryRefusedError,
     DeliveryUnauthorizedError,
-    DeliveryUnavailableError,
     StackwatchError,
-    StalledError,
 )
 from stackwatch.ledger.deliveries import DeliveryVerbs
 from stackwatch.ledger.delivery_records import DeliveryRecord
@@ -25,9 +24,6 @@ from stackwatch.settings import Settings
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
-
-CLOSING = (DeliveryUnavailableError, DeliveryUnauthorizedError, StalledError)
-"""Errors that are not this dataset's alone."""
 
 
 class DeliveryOutcomes:
@@ -111,7 +107,7 @@ class DeliveryOutcomes:
             case PauseFor(delay_s):
                 self._verbs.pause(number, error, self._after_us(delay_s))
                 self._pauses[number] = pauses
-                if isinstance(error, CLOSING):
+                if closes_for_all(error):
                     self._close(delivery, error)
             case RetryAfter(delay_s):
                 self._verbs.fail(number, error, self._after_us(delay_s))
@@ -125,7 +121,7 @@ class DeliveryOutcomes:
         """Have all wait, and say so once; an older cause that is still there is no news."""
         told = {"error_code": error.code, "message": error.message, "hint": error.hint}
         is_news = self._gate.close(error, self._clock.monotonic(), self._token_mark())
-        if is_news and isinstance(error, DeliveryUnauthorizedError):
+        if is_news and isinstance(error, DeliveryUnauthorizedError | DeliveryRefusedError):
             log_of(delivery).error(Event.DELIVERY_PAUSED, **told)
         elif is_news:
             log_of(delivery).warning(Event.DELIVERY_PAUSED, **told)

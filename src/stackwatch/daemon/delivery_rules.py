@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from stackwatch.errors import (
     CancelledError,
+    DeliveryRefusedError,
     DeliveryUnauthorizedError,
     DeliveryUnavailableError,
     StackwatchError,
@@ -13,6 +14,7 @@ from stackwatch.errors import (
 from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.delivery import DeliveryKind, DeliveryRequest, PathRule, ServerOptions
+from stackwatch.pipeline.delivery_journal import FOR_ALL
 from stackwatch.pipeline.provenance import PREFIX
 from stackwatch.pipeline.retry import Park, RetryAfter, RetryPolicy, WaitFor, plan_delay, plan_next
 from stackwatch.settings import FolderSettings, Settings
@@ -113,6 +115,8 @@ class PauseFor:
     delay_s: float
 
 
+_CLOSING = (DeliveryUnavailableError, DeliveryUnauthorizedError, StalledError)
+
 After = Release | PauseFor | RetryAfter | Park
 
 
@@ -137,10 +141,16 @@ def plan_after(error: StackwatchError, failures: int, pauses: int) -> After:
             return Release()
         case DeliveryUnauthorizedError():
             return PauseFor(0.0)  # the gate holds it, and lets it go as soon as a token is taken
-        case DeliveryUnavailableError() | StalledError():
+        case _ if closes_for_all(error):
             return PauseFor(plan_delay(pauses, PAUSES))
     following = plan_next(error, failures)
     return PauseFor(following.recheck_s) if isinstance(following, WaitFor) else following
+
+
+def closes_for_all(error: StackwatchError) -> bool:
+    """Tell whether an error is the server's or the token's, so that no other delivery may begin."""
+    is_refused = isinstance(error, DeliveryRefusedError)
+    return isinstance(error, _CLOSING) or (is_refused and bool(error.values.get(FOR_ALL)))
 
 
 def find_silence(stage: str, stall_after_s: float, server: ServerOptions) -> float:

@@ -7,7 +7,7 @@ or `paths` brings it there.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from stackwatch.model.delivery import (
     DeliveryRequest,
     UploadRecord,
 )
-from stackwatch.pipeline.delivery_journal import DeliveryJournal
+from stackwatch.pipeline.delivery_journal import FOR_ALL, DeliveryJournal
 from stackwatch.pipeline.manifest import check_manifest, load_manifest
 from stackwatch.pipeline.probes import iter_probes
 from stackwatch.pipeline.provenance import provenance_facts
@@ -108,8 +108,18 @@ def deliver(
     _require_bytes(request)
     token = token or find_token(request.server.token_file)
     data_version = request.record.api_version if request.record is not None else 0
-    with connect(request.server, token, waiting, data_version) as connection:
+    with _greeted(request, token, waiting, data_version) as connection:
         return _Delivery(connection, request, journal, manifest).run()
+
+
+def _greeted(
+    request: DeliveryRequest, token: Token, waiting: Waiting, data_version: int
+) -> Connection:
+    try:
+        return connect(request.server, token, waiting, data_version)
+    except DeliveryRefusedError as error:
+        error.values[FOR_ALL] = True  # a certificate, a version: no dataset is to blame
+        raise
 
 
 def checked_manifest(request: DeliveryRequest) -> dict[str, Any]:
@@ -199,7 +209,7 @@ class _Delivery:
         """Find folder, teams and name; an upload that was begun keeps those it has."""
         request, record = self._request, self._request.record
         teams = find_teams(self._connection, request.teams)
-        if record is not None and record.name:
+        if record is not None and record.name and self._is_begun(record):
             return Parcel(request, local, record.name, record.folder_id, teams)
         name = fit_name(self._connection, request.name or local.name)
         folder_id = ""
@@ -213,13 +223,25 @@ class _Delivery:
                 )
         return Parcel(request, local, name, folder_id, teams)
 
+    def _is_begun(self, record: UploadRecord) -> bool:
+        """Tell whether the server may have heard of it; what it refused may go elsewhere."""
+        is_same = record.organization in {"", self._connection.account.organization}
+        return is_same and (record.stage != "planned" or not record.upload_id)
+
     def _find_known(self) -> _Arrived | None:
-        """Return what was delivered and described before; people may have changed it since."""
+        """Return what was described before, whatever the record knows; it is people's since."""
         record = self._request.record
-        if record is None or record.stage != "described":
+        if record is None or not record.remote_id:
             return None
         found = look_up(self._connection, record.remote_id)
-        return _Arrived(found, record) if found is not None and found.is_active else None
+        if found is None or not found.is_active:
+            return None
+        known = _Arrived(found, record)
+        return known if record.stage == "described" or self._is_described(found) else None
+
+    def _is_described(self, remote: RemoteDataset) -> bool:
+        """Tell whether a dataset has all that we say of it: the run's id comes with the rest."""
+        return bool(self._run_id) and remote.run_id == self._run_id
 
     def _find_delivered(self, parcel: Parcel) -> _Arrived | None:
         """Return what an earlier attempt delivered, if nobody remembers it but the server."""
@@ -314,15 +336,12 @@ class _Delivery:
     def _describe(self, parcel: Parcel, arrived: _Arrived) -> None:
         """Give the dataset its tags and where it comes from; the older ones their tag."""
         request, remote = self._request, arrived.remote
-        facts = dict(request.facts)
-        for key, value in provenance_facts(self._manifest):
-            facts.setdefault(key, value)
-        facts[RUN_ID_KEY] = self._run_id
+        is_theirs = arrived.record.stage == "described" or self._is_described(remote)
         describe(
             self._connection,
             remote,
             tags=request.tags,
-            facts=facts.items(),
+            facts=() if is_theirs else self._facts(),
             description=request.description,
         )
         if parcel.team_ids and request.kind != "upload":
@@ -330,6 +349,14 @@ class _Delivery:
         self._warnings += mark_superseded(self._connection, request.supersedes)
         reach("delivery.described")
         self._journal.record(replace(arrived.record, stage="described"))
+
+    def _facts(self) -> Iterable[tuple[str, str]]:
+        """Return where the dataset comes from; what the caller knows goes first."""
+        told = dict(provenance_facts(self._manifest))
+        first = dict(self._request.facts)
+        return (
+            first | {k: v for k, v in told.items() if k not in first} | {RUN_ID_KEY: self._run_id}
+        ).items()
 
 
 def require_rights(connection: Connection) -> None:

@@ -1,9 +1,12 @@
 """What a delivery tells, and what must last before it goes on."""
 
 import threading
-from typing import Protocol
+from typing import Final, Protocol
 
 from stackwatch.model.delivery import DeliveryProgress, UploadRecord
+
+FOR_ALL: Final = "is_for_all"
+"""Of an error's values: the server refused before it heard which dataset it is about."""
 
 
 class DeliveryJournal(Protocol):

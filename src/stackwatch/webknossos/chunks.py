@@ -1,5 +1,6 @@
 """Files in pieces: which there are, how one is worded, how many go at the same time."""
 
+import contextlib
 import os
 import threading
 import uuid
@@ -8,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from stackwatch.errors import CancelledError, DeliveryRefusedError
+from stackwatch.errors import (
+    CancelledError,
+    DeliveryRefusedError,
+    SourceUnreadableError,
+    StackwatchError,
+)
 from stackwatch.model.acquisition import show_path
 from stackwatch.webknossos.local import SentFile
 
@@ -98,14 +104,20 @@ class ChunkForm:
         ------
         DeliveryRefusedError
             The file is not what it was when the delivery began.
+        SourceUnreadableError
+            The disk or the share gives an error; it may be tried again.
         """
         path = self._root / self._chunk.file.path
-        with path.open("rb", buffering=0) as file:
-            self._check(path, os.fstat(file.fileno()))
+        with _reading(path):
+            file = path.open("rb", buffering=0)
+        with file:
+            with _reading(path):
+                self._check(path, os.fstat(file.fileno()))
             yield self._head
             at, end = self._chunk.start, self._chunk.start + self._chunk.size
             while at < end:
-                piece = os.pread(file.fileno(), min(PIECE_BYTES, end - at), at)
+                with _reading(path):
+                    piece = os.pread(file.fileno(), min(PIECE_BYTES, end - at), at)
                 if not piece:
                     raise _changed(path)
                 at += len(piece)
@@ -120,7 +132,11 @@ class ChunkForm:
 
 
 def run_threads(
-    work: Callable[[], None], count: int, stop: threading.Event, watch: Callable[[], None]
+    work: Callable[[], None],
+    count: int,
+    stop: threading.Event,
+    watch: Callable[[], None],
+    hurry: Callable[[], None] = lambda: None,
 ) -> None:
     """Run `work` in several threads until all return; the first error stops and outlives them.
 
@@ -132,6 +148,8 @@ def run_threads(
     stop : threading.Event
     watch : callable
         Called a few times per second meanwhile; what it raises stops them too.
+    hurry : callable
+        Called now and then while they are to end and have not.
     """
     errors: list[BaseException] = []
 
@@ -150,13 +168,35 @@ def run_threads(
             while thread.is_alive():
                 thread.join(0.2)
                 watch()
+                if stop.is_set():
+                    hurry()
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                hurry()
+                thread.join(0.2)
     # those that were stopped because another failed say nothing of their own
     for error in sorted(errors, key=lambda error: isinstance(error, CancelledError)):
         raise error
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell what a file that cannot be read means for its delivery."""
+    try:
+        yield
+    except StackwatchError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _changed(path) from error
+    except OSError as error:
+        raise SourceUnreadableError(
+            f"“{show_path(path)}” cannot be read ({error.strerror}), so that it cannot be sent. "
+            "What was sent is kept; look at the disk.",
+            hint="Look at the disk or share that holds the dataset.",
+            path=show_path(path),
+        ) from error
 
 
 def _changed(path: Path) -> DeliveryRefusedError:

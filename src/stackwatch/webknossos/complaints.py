@@ -68,7 +68,7 @@ def parse_complaint(status: int, body: bytes) -> Complaint:
     text = body.decode("utf-8", "replace").strip()
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Complaint(status, _plain(text))
     if isinstance(document, dict) and isinstance(document.get("messages"), list):
         return _from_messages(status, document["messages"])

@@ -100,6 +100,7 @@ class Connection:
         document: Any = None,  # JSON
         passes: frozenset[int] = frozenset(),
         wanted: str = "",
+        shape: type | None = None,
     ) -> Answer:
         """Ask WEBKNOSSOS, again and again while it is not available.
 
@@ -115,6 +116,8 @@ class Connection:
             Statuses that the caller reads itself, beside those of success.
         wanted : str
             What is asked for, as it stands in an error: “find the folder”.
+        shape : type or None
+            `dict` or `list`, where the answer must be a document: a proxy's page is none.
 
         Raises
         ------
@@ -122,7 +125,7 @@ class Connection:
             By what the caller can do.
         """
         request = Request(method, self.api_url(path), query or {}, document)
-        return self.demand(request, wanted or f"answer {path}", passes)
+        return self.demand(request, wanted or f"answer {path}", passes, shape)
 
     def ask_data(
         self,
@@ -138,9 +141,17 @@ class Connection:
         request = Request(method, self.data_url(path), query or {}, document)
         return self.demand(request, wanted or f"answer {path}", passes)
 
-    def demand(self, request: Request, wanted: str, passes: frozenset[int] = frozenset()) -> Answer:
+    def demand(
+        self,
+        request: Request,
+        wanted: str,
+        passes: frozenset[int] = frozenset(),
+        shape: type | None = None,
+    ) -> Answer:
         """Send until there is an answer that is a success, or one of `passes`; else raise."""
-        return self.waiting.repeat(lambda: demand_once(self.transport, request, wanted, passes))
+        return self.waiting.repeat(
+            lambda: demand_once(self.transport, request, wanted, passes, shape)
+        )
 
     def demand_once(
         self, request: Request, wanted: str, passes: frozenset[int] = frozenset()

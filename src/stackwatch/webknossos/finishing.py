@@ -39,7 +39,7 @@ class UnclearFinishError(Exception):
 
 
 def request_finish(connection: Connection, record: UploadRecord, reporting: Reporting) -> str:
-    """Ask the server to finish, and return the dataset's id; empty if the answer names none.
+    """Ask the server to finish, and return the dataset's id.
 
     Raises
     ------
@@ -66,7 +66,10 @@ def request_finish(connection: Connection, record: UploadRecord, reporting: Repo
             _judge(answer, server_of(request.url))
         return answer
 
-    return connection.dialect.finished_id(connection.waiting.repeat(attempt).document)
+    remote_id = connection.dialect.finished_id(connection.waiting.repeat(attempt).document)
+    if not remote_id:
+        raise UnclearFinishError("the answer names no dataset")  # a proxy's own, or cut off
+    return remote_id
 
 
 def recover_finish(
@@ -107,8 +110,9 @@ def find_upload(connection: Connection, record: UploadRecord) -> RemoteDataset |
     """Return the dataset that an upload is to become: by its id, else by name and time."""
     if record.remote_id:
         return look_up(connection, record.remote_id)
-    found = [dataset for dataset in _candidates(connection, record) if not dataset.run_id]
-    return look_up(connection, found[0].id) if len(found) == 1 else None
+    found = _candidates(connection, record)
+    shown = look_up(connection, found[0].id) if len(found) == 1 else None
+    return shown if shown is not None and not shown.run_id else None
 
 
 def find_reserved(connection: Connection, record: UploadRecord) -> str:
@@ -165,14 +169,21 @@ def _ask_alone(connection: Connection, request: Request, reporting: Reporting) -
     answers: list[Answer] = []
 
     def work() -> None:
-        answers.append(connection.ask(replace(request, on_connected=sockets.append)))
+        answers.append(connection.ask(replace(request, on_connected=connected)))
         reach("delivery.finish_answered")
 
-    def watch() -> None:
+    def connected(found: socket.socket) -> None:
+        sockets.append(found)
+        hang_up_if_stopped()  # nobody looks any more where it was stopped meanwhile
+
+    def hang_up_if_stopped() -> None:
         if connection.waiting.cancelled.is_set():
             for found in sockets:
                 with contextlib.suppress(OSError):
                     found.shutdown(socket.SHUT_RDWR)
+
+    def watch() -> None:
+        hang_up_if_stopped()
         connection.waiting.check()
 
     reporting.progress(DeliveryProgress("finishing"))

@@ -1,8 +1,9 @@
 """What a server is asked first: its versions, whose token it is, where its data goes."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from stackwatch.errors import DeliveryRefusedError, UsageError
+from stackwatch.errors import DeliveryRefusedError, DeliveryUnavailableError, UsageError
 from stackwatch.webknossos.dialects import choose_version, parse_range
 from stackwatch.webknossos.patience import Waiting
 from stackwatch.webknossos.transport import Answer, Request, Transport, is_loopback, server_of
@@ -93,7 +94,7 @@ def checked_url(url: str) -> str:
     'https://wk.example.org'
     """
     clean = url.strip().rstrip("/")
-    if not clean.startswith(("https://", "http://")) or not clean.partition("://")[2]:
+    if not _is_address(clean):
         raise UsageError(
             f"“{url}” is no address of a WEBKNOSSOS. Write it as https://webknossos.org.",
             hint="Write the address as https://webknossos.org.",
@@ -143,9 +144,23 @@ def choose_datastore(stores: tuple[Datastore, ...], wanted: str, server: str) ->
 
 
 def demand_once(
-    transport: Transport, request: Request, wanted: str, passes: frozenset[int] = frozenset()
+    transport: Transport,
+    request: Request,
+    wanted: str,
+    passes: frozenset[int] = frozenset(),
+    shape: type | None = None,
 ) -> Answer:
     """Send once; return an answer that is a success or has one of `passes`, else raise.
+
+    Parameters
+    ----------
+    transport : Transport
+    request : Request
+    wanted : str
+    passes : set of int
+    shape : type or None
+        `dict` or `list`, which the JSON of a success must be; a complaint must then be the server's
+        own. Anything else is a page of a proxy, and tells nothing about what was asked.
 
     Raises
     ------
@@ -154,10 +169,13 @@ def demand_once(
     """
     answer = transport.ask(request)
     if answer.is_success or answer.status in passes:
+        expected = shape if answer.is_success else dict
+        if shape is not None and not isinstance(answer.document, expected or object):
+            raise _no_answer(answer, request, wanted)
         return answer
     error = verdict_of(answer.complaint, wanted, server_of(request.url))
     named = answer.headers.get("retry-after", "")
-    if named.isdigit():
+    if named.isascii() and named.isdigit() and len(named) < 9:
         error.values["retry_after_s"] = int(named)
     raise error
 
@@ -193,8 +211,8 @@ def read_build(transport: Transport, url: str, waiting: Waiting) -> tuple[str, i
 def read_account(transport: Transport, url: str, waiting: Waiting) -> Account:
     """Return whose token it is; `url` is that of the account's own route."""
     request = Request("GET", url)
-    answer = waiting.repeat(lambda: demand_once(transport, request, "take the token"))
-    found = answer.document if isinstance(answer.document, dict) else {}
+    wanted = "take the token"
+    found = waiting.repeat(lambda: demand_once(transport, request, wanted, shape=dict)).document
     teams = found.get("teams")
     return Account(
         user_id=str(found.get("id", "")),
@@ -205,6 +223,7 @@ def read_account(transport: Transport, url: str, waiting: Waiting) -> Account:
         teams=tuple(
             (str(team.get("id", "")), str(team.get("name", "")), team.get("isTeamManager") is True)
             for team in (teams if isinstance(teams, list) else [])
+            if isinstance(team, dict)
         ),
     )
 
@@ -212,8 +231,8 @@ def read_account(transport: Transport, url: str, waiting: Waiting) -> Account:
 def read_datastores(transport: Transport, url: str, waiting: Waiting) -> tuple[Datastore, ...]:
     """Return the datastores that the account may use; `url` is that of their list."""
     request = Request("GET", url)
-    answer = waiting.repeat(lambda: demand_once(transport, request, "list its datastores"))
-    found = answer.document if isinstance(answer.document, list) else []
+    wanted = "list its datastores"
+    found = waiting.repeat(lambda: demand_once(transport, request, wanted, shape=list)).document
     return tuple(
         Datastore(
             name=str(store.get("name", "")),
@@ -239,6 +258,28 @@ def probe_data_version(transport: Transport, url: str, newest: int, waiting: Wai
     if span is None:
         raise verdict_of(answer.complaint, "take uploads", url)
     return choose_version(*span, url)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_number = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    has_gap = any(not sign.isprintable() or sign.isspace() for sign in url)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_number and not has_gap
+
+
+def _no_answer(answer: Answer, request: Request, wanted: str) -> DeliveryUnavailableError:
+    server = server_of(request.url)
+    said = answer.complaint.text
+    return DeliveryUnavailableError(
+        f"{server} was asked to {wanted} and answered as no WEBKNOSSOS does: HTTP {answer.status}, "
+        f"“{said[:100]}”. A proxy may have answered in its place. It is tried again.",
+        hint="Check `url` under `[webknossos]` (--url), and what stands in front of the server.",
+        server=server,
+        status=answer.status,
+    )
 
 
 def _is_safe(url: str) -> bool:

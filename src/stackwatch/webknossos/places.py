@@ -1,12 +1,15 @@
 """Where a dataset goes on the server: folder, teams and name."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from stackwatch.errors import DeliveryRefusedError
 from stackwatch.model.acquisition import fit_dataset_name
 from stackwatch.webknossos.connection import Connection, quoted
 from stackwatch.webknossos.transport import Request
+
+_LONGEST_NAME: Final = 200
+"""A server makes a directory of it, of its id too; a longer one it takes, and fails at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,9 @@ def find_folder(connection: Connection, path: str) -> FolderPlace:
     path : str
         The root folder's own name in front may be left out. Empty: the root folder.
     """
-    tree = connection.ask_api("GET", "folders/tree", wanted="list its folders").document
-    folders = [entry for entry in tree if isinstance(entry, dict)] if tree else []
+    wanted = "list its folders"
+    tree = connection.ask_api("GET", "folders/tree", wanted=wanted, shape=list).document
+    folders = [entry for entry in tree if isinstance(entry, dict)]
     root = next((folder for folder in folders if not folder.get("parent")), None)
     if root is None:
         raise DeliveryRefusedError(
@@ -100,8 +104,8 @@ def find_teams(connection: Connection, names: tuple[str, ...]) -> tuple[str, ...
     """
     if not names:
         return ()
-    listed = connection.ask_api("GET", "teams", wanted="list its teams").document
-    teams = [team for team in listed if isinstance(team, dict)] if listed else []
+    listed = connection.ask_api("GET", "teams", wanted="list its teams", shape=list).document
+    teams = [team for team in listed if isinstance(team, dict)]
     ids = {str(team.get("name")): str(team.get("id")) for team in reversed(teams)}
     known = set(ids.values())
     unknown = [name for name in names if name not in ids and name not in known]
@@ -121,10 +125,11 @@ def fit_name(connection: Connection, name: str) -> str:
     DeliveryRefusedError
         The server does not take it either.
     """
-    fitting = fit_dataset_name(name)
+    fitting = fit_dataset_name(name)[:_LONGEST_NAME]
     path = f"datasets/{quoted(fitting)}/isValidNewName"
-    answer = connection.ask_api("GET", path, wanted="check the dataset's name").document
-    if isinstance(answer, dict) and answer.get("isValid") is False:
+    wanted = "check the dataset's name"
+    answer = connection.ask_api("GET", path, wanted=wanted, shape=dict).document
+    if answer.get("isValid") is False:
         errors = answer.get("errors")
         told = " ".join(map(str, errors)) if isinstance(errors, list) else str(errors or "")
         raise DeliveryRefusedError(

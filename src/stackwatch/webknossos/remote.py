@@ -60,14 +60,16 @@ def parse_dataset(document: Any) -> RemoteDataset:
     source = found.get("dataSource")
     source = source if isinstance(source, dict) else {}
     status = str(source.get("status") or found.get("status") or "")
+    created, tags, entries = found.get("created"), found.get("tags"), found.get("metadata")
+    entries = entries if isinstance(entries, list) else []
     return RemoteDataset(
         id=str(found.get("id", "")),
         name=str(found.get("name", "")),
         is_active=found.get("isActive") is True and "status" not in source,
         status=status,
-        created_ms=int(found.get("created") or 0),
-        tags=tuple(str(tag) for tag in found.get("tags") or ()),
-        metadata=tuple(entry for entry in found.get("metadata") or () if isinstance(entry, dict)),
+        created_ms=created if isinstance(created, int) else 0,
+        tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+        metadata=tuple(entry for entry in entries if isinstance(entry, dict)),
         source={} if "status" in source else source,
     )
 
@@ -75,7 +77,8 @@ def parse_dataset(document: Any) -> RemoteDataset:
 def look_up(connection: Connection, dataset_id: str) -> RemoteDataset | None:
     """Return a dataset by its id; None if there is none, or none that this account may see."""
     path = f"datasets/{dataset_id}"
-    answer = connection.ask_api("GET", path, passes=_ABSENT, wanted="show the dataset")
+    wanted = "show the dataset"
+    answer = connection.ask_api("GET", path, passes=_ABSENT, wanted=wanted, shape=dict)
     return parse_dataset(answer.document) if answer.is_success else None
 
 
@@ -94,8 +97,8 @@ def list_named(connection: Connection, name: str, *, is_own: bool = False) -> li
         query["uploaderId"] = connection.account.user_id
     if connection.greeting.api_version < _FIRST_COMPACT_ALWAYS:
         query["compact"] = "true"
-    listed = connection.ask_api("GET", "datasets", query=query, wanted="list datasets").document
-    found = [parse_dataset(entry) for entry in listed] if isinstance(listed, list) else []
+    answer = connection.ask_api("GET", "datasets", query=query, wanted="list datasets", shape=list)
+    found = [parse_dataset(entry) for entry in answer.document]
     named = [dataset for dataset in found if dataset.name == name]
     return sorted(named, key=lambda dataset: dataset.created_ms, reverse=True)
 
@@ -119,21 +122,26 @@ def describe(
     facts: Iterable[tuple[str, str]] = (),
     description: str = "",
 ) -> None:
-    """Set tags, metadata and description of a dataset. What people added there stays.
+    """Add tags and metadata to a dataset, and set its description. What people added there stays.
+
+    Nothing is asked for where nothing would change.
 
     Raises
     ------
     DeliveryUnavailableError, DeliveryRefusedError
     """
-    ours = dict(facts)
-    kept = [dict(entry) for entry in dataset.metadata if entry.get("key") not in ours]
-    entries = [{"key": key, "type": "string", "value": value} for key, value in ours.items()]
-    document: dict[str, Any] = {
-        "tags": list(dict.fromkeys([*dataset.tags, *tags])),
-        "metadata": entries + kept,
-    }
+    ours, document = dict(facts), dict[str, Any]()
+    if ours:
+        kept = [dict(entry) for entry in dataset.metadata if entry.get("key") not in ours]
+        entries = [{"key": key, "type": "string", "value": value} for key, value in ours.items()]
+        document["metadata"] = entries + kept
+    wanted = list(dict.fromkeys([*dataset.tags, *tags]))
+    if wanted != list(dataset.tags):
+        document["tags"] = wanted
     if description:
         document["description"] = description
+    if not document:
+        return
     path = f"datasets/{dataset.id}/updatePartial"
     connection.ask_api("PATCH", path, document=document, wanted="take the metadata")
 

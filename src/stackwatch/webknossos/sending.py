@@ -1,7 +1,7 @@
 """Send the chunks of an upload: side by side, each until it has arrived, those only that miss."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +84,7 @@ class Sender:
         chunk = next(iter_chunks([largest], record.chunk_bytes))
         stop = threading.Event()
         one = self._round(record, stop)
-        run_threads(lambda: one.bring(chunk), 1, stop, self._watch)
+        self._run(lambda: one.bring(chunk), 1, stop)
         return chunk
 
     def send_all(self, record: UploadRecord, *, tests: bool, sent: Chunk | None = None) -> None:
@@ -113,7 +113,7 @@ class Sender:
                     return
                 sending.bring(chunk, tests=tests)
 
-        run_threads(work, self._parallel, stop, self._watch)
+        self._run(work, self._parallel, stop)
         self._reporting.progress(self.meter.progress("sending"))
 
     def _chunks(self, record: UploadRecord) -> Iterator[Chunk]:
@@ -123,6 +123,10 @@ class Sender:
         waiting = self._connection.waiting.stopped_by(stop)
         connection = self._connection.with_waiting(waiting)
         return _Round(connection, self._local, record, self.meter, self.doubtful)
+
+    def _run(self, work: Callable[[], None], count: int, stop: threading.Event) -> None:
+        # a server that hangs would hold up those that are to end for as long as a chunk may take
+        run_threads(work, count, stop, self._watch, self._connection.transport.hang_up)
 
     def _watch(self) -> None:
         waiting = self._connection.waiting

@@ -4,23 +4,27 @@ Nothing is followed to another place: a redirect to another host is an error, so
 ever sees the token. `httpx` is imported when the first request is made.
 """
 
+import contextlib
 import ipaddress
 import json
 import socket
-import ssl
 import threading
 import urllib.request
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urljoin, urlsplit
 
 from stackwatch import __version__
 from stackwatch.errors import DeliveryRefusedError, DeliveryUnavailableError, StackwatchError
-from stackwatch.model.acquisition import show_path
+from stackwatch.webknossos.certificates import (
+    is_certificate_trouble,
+    trusted,
+    trusting_nobody,
+)
 from stackwatch.webknossos.complaints import Complaint, parse_complaint
 from stackwatch.webknossos.token import Token
 
@@ -33,6 +37,8 @@ WRITE_S: Final = 120.0
 """How long a server may take none of the bytes that are sent to it."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 3
+_LARGEST_ANSWER: Final = 64 << 20
+"""No server has more to say; what goes on is not kept."""
 _KEEP_ALIVE: Final = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
@@ -69,7 +75,7 @@ class Answer:
         """Return the JSON of the body; None where there is none."""
         try:
             return json.loads(self.body) if self.body else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     @property
@@ -137,6 +143,7 @@ class Transport:
         self._ca_file = ca_file
         self._connections = connections
         self._clients: dict[tuple[str, str | None], httpx.Client] = {}
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -157,6 +164,12 @@ class Transport:
         for client in clients:
             client.close()
 
+    def hang_up(self) -> None:
+        """Break every connection off: what waits for an answer hears at once that none comes."""
+        for found in list(self._sockets):
+            with contextlib.suppress(OSError):
+                found.shutdown(socket.SHUT_RDWR)
+
     def ask(self, request: Request) -> Answer:
         """Send a request once, and return what comes back, whatever the status.
 
@@ -172,8 +185,9 @@ class Transport:
         """
         answer = self._ask_once(request)
         for _ in range(_MOST_REDIRECTS):
-            place = urljoin(request.url, answer.headers.get("location", ""))
-            is_elsewhere = request.method != "GET" or _origin(place) != _origin(request.url)
+            place = _place_of(request, answer)
+            is_ours = bool(place) and _origin(place) == _origin(request.url)
+            is_elsewhere = request.method != "GET" or not is_ours
             if answer.status not in _REDIRECTS or is_elsewhere:
                 break
             request = replace(request, url=place, query={})
@@ -187,30 +201,29 @@ class Transport:
 
         try:
             if request.on_connected is None:
-                response = self._send(self._client(request.url), request)
+                answer = self._send(self._client(request.url), request)
             else:
                 with self._new_client(request.url) as client:
-                    response = self._send(client, request)
+                    answer = self._send(client, request)
         except StackwatchError:
             raise  # the body's own: reading a file failed, or the delivery was stopped
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise self._unanswered(request, error) from error
-        except (httpx.InvalidURL, httpx.HTTPError, UnicodeError) as error:
+        except (httpx.InvalidURL, httpx.HTTPError, ValueError) as error:
             raise DeliveryRefusedError(
                 f"“{request.url}” cannot be asked ({type(error).__name__}). Check the address.",
                 hint="Check `url` under `[webknossos]` (--url).",
                 server=request.url,
             ) from error
-        body = response.content
-        if self._token is not None and not response.is_success:
-            body = self._token.mask(body.decode("utf-8", "replace")).encode()
-        return Answer(response.status_code, body, dict(response.headers))
+        if self._token is not None and not answer.is_success:
+            masked = self._token.mask(answer.body.decode("utf-8", "replace"))
+            answer = replace(answer, body=masked.encode())
+        return answer
 
-    def _send(self, client: "httpx.Client", request: Request) -> "httpx.Response":
+    def _send(self, client: "httpx.Client", request: Request) -> Answer:
         import httpx
 
-        traced = {"trace": _Trace(request.on_connected)} if request.on_connected else None
-        return client.request(
+        with client.stream(
             request.method,
             request.url,
             params=dict(request.query) or None,
@@ -218,8 +231,14 @@ class Transport:
             content=request.content,
             headers={**self._identity(request), **request.headers},
             timeout=httpx.Timeout(CONNECT_S, read=request.answer_s, write=WRITE_S),
-            extensions=traced,
-        )
+            extensions={"trace": _Trace(request.on_connected or self._sockets.add)},
+        ) as response:
+            body = bytearray()
+            for piece in response.iter_bytes():
+                body += piece
+                if len(body) > _LARGEST_ANSWER:
+                    raise _endless(request)
+            return Answer(response.status_code, bytes(body), dict(response.headers))
 
     def _identity(self, request: Request) -> dict[str, str]:
         return {} if self._token is None or request.is_anonymous else self._token.header()
@@ -238,7 +257,7 @@ class Transport:
         is_secure = urlsplit(url).scheme == "https"
         return httpx.Client(
             transport=httpx.HTTPTransport(
-                verify=trusted(self._ca_file) if is_secure else _trusting_nobody(),
+                verify=trusted(self._ca_file) if is_secure else trusting_nobody(),
                 proxy=_proxy_for(url),
                 socket_options=_KEEP_ALIVE,
                 limits=httpx.Limits(
@@ -251,11 +270,11 @@ class Transport:
             headers={"User-Agent": f"stackwatch/{__version__}"},
         )
 
-    def _unanswered(self, request: Request, error: "httpx.TransportError") -> StackwatchError:
+    def _unanswered(self, request: Request, error: "httpx.RequestError") -> StackwatchError:
         import httpx
 
         server = server_of(request.url)
-        if _is_certificate_trouble(error):
+        if is_certificate_trouble(error):
             return DeliveryRefusedError(
                 f"The certificate of {server} is not trusted ({_reason(error)}). Nothing was sent. "
                 "Name the certificates of its authority with `ca_file` (--ca-file).",
@@ -271,8 +290,9 @@ class Transport:
         )
 
     def _redirected(self, request: Request, answer: Answer) -> StackwatchError:
-        place = urljoin(request.url, answer.headers.get("location", ""))
-        target = server_of(self._token.mask(place) if self._token else place)
+        place = _place_of(request, answer)
+        shown = self._token.mask(place) if self._token else place
+        target = server_of(shown) if shown else "an address that cannot be read"
         return DeliveryRefusedError(
             f"{server_of(request.url)} sends us on to {target} (HTTP {answer.status}). The token "
             f"was not sent there. If that is the server, set `url` to {target}.",
@@ -280,39 +300,6 @@ class Transport:
             server=server_of(request.url),
             location=target,
         )
-
-
-def trusted(ca_file: str) -> ssl.SSLContext:
-    """Return what checks certificates: the system's authorities, and those of `ca_file`.
-
-    Raises
-    ------
-    DeliveryRefusedError
-        The file cannot be read; a human is needed.
-    """
-    context = ssl.create_default_context()
-    if not _system_has_authorities():
-        import certifi  # comes with httpx; for machines without a collection of their own
-
-        context.load_verify_locations(certifi.where())
-    if ca_file:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise DeliveryRefusedError(
-                f"“{show_path(ca_file)}” cannot be read as certificates ({error}). Give a file "
-                "with certificates in PEM form.",
-                hint="Give a file with certificates in PEM form as `ca_file`.",
-                path=show_path(ca_file),
-            ) from error
-    return context
-
-
-def _system_has_authorities() -> bool:
-    places = ssl.get_default_verify_paths()
-    if places.cafile:
-        return True
-    return bool(places.capath) and any(Path(places.capath).iterdir())
 
 
 def server_of(url: str) -> str:
@@ -334,11 +321,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _trusting_nobody() -> ssl.SSLContext:
-    """Return what takes no certificate at all, for addresses that have none."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _proxy_for(url: str) -> str | None:
@@ -364,18 +346,30 @@ class _Trace:
                 self._on_connected(found)
 
 
+def _place_of(request: Request, answer: Answer) -> str:
+    """Return where a redirect leads to; empty if that is no address."""
+    try:
+        place = urljoin(request.url, answer.headers.get("location", ""))
+        _origin(place)
+    except ValueError:
+        return ""
+    return place
+
+
+def _endless(request: Request) -> DeliveryUnavailableError:
+    server = server_of(request.url)
+    return DeliveryUnavailableError(
+        f"{server} answers with more than {_LARGEST_ANSWER >> 20} MiB, which no WEBKNOSSOS does. "
+        "It is tried again.",
+        hint=f"Look what stands at {server}, or in front of it.",
+        server=server,
+        was_sent=True,
+    )
+
+
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port
-
-
-def _is_certificate_trouble(error: BaseException) -> bool:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 def _reason(error: BaseException) -> str:

@@ -30,7 +30,7 @@ from stackwatch.webknossos.finishing import (
     request_finish,
 )
 from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
-from stackwatch.webknossos.remote import link_of
+from stackwatch.webknossos.remote import link_of, look_up
 from stackwatch.webknossos.sending import ChunkTooLargeError, Sender, UploadGoneError
 from stackwatch.webknossos.server_time import server_ms
 
@@ -91,6 +91,10 @@ class _Upload:
                 return self._shipped(self._advance(record))
             except UploadGoneError:
                 record = self._anew(self._last or record)
+            except DeliveryUnauthorizedError:
+                if not self._is_deleted(self._last or record):
+                    raise
+                record = self._anew(self._last or record)
             except ChunkTooLargeError as error:
                 self._shrink(self._last or record, error)
                 record = self._anew(self._last or record)
@@ -109,6 +113,7 @@ class _Upload:
             record.files_digest == self._local.digest
             and record.datastore_url == greeting.datastore.url
             and record.organization == greeting.account.organization
+            and (record.name, record.folder_id) == (self._parcel.name, self._parcel.folder_id)
         )
         return record if is_same else self._anew(record)
 
@@ -126,10 +131,21 @@ class _Upload:
         return self._plan()
 
     def _with_id(self, record: UploadRecord) -> UploadRecord:
-        found = find_upload(self._connection, record)
+        # a name may be somebody else's upload too; only while ours lives it must be among them
+        found = find_upload(self._connection, record) if self._sender.is_alive(record) else None
         if found is None or found.is_active:
             return record
         return replace(record, remote_id=found.id)
+
+    def _is_deleted(self, record: UploadRecord) -> bool:
+        """Tell whether a token is refused for the sole reason that the dataset is gone.
+
+        Raises
+        ------
+        DeliveryUnauthorizedError
+            The token is not taken at all.
+        """
+        return bool(record.remote_id) and look_up(self._connection, record.remote_id) is None
 
     def _plan(self) -> UploadRecord:
         greeting = self._connection.greeting
@@ -263,11 +279,7 @@ class _Upload:
         return recover_finish(self._connection, record, self._local, self._reporting)
 
     def _finished(self, record: UploadRecord, remote_id: str) -> UploadRecord:
-        if not remote_id and not record.remote_id:
-            found = find_upload(self._connection, record)
-            remote_id = found.id if found is not None else ""
-        record = replace(record, remote_id=remote_id or record.remote_id)
-        record = self._record(record, "finished")
+        record = self._record(replace(record, remote_id=remote_id), "finished")
         reach("delivery.finished")
         return record
 

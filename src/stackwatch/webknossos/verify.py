@@ -73,14 +73,14 @@ def _layer_differences(found: Mapping[str, Any], layer: LocalLayer) -> Iterable[
         yield f"{told} is a {found.get('category')} layer instead of a {layer.category} layer"
     if box_of(dict(found)) != (layer.top_left, layer.size):
         yield f"{told} has another bounding box"
-    entries = found.get("mags") or []
-    mags = {
-        tuple(entry["mag"])
-        for entry in entries
-        if isinstance(entry, dict) and isinstance(entry.get("mag"), list)
-    }
+    entries = found.get("mags")
+    mags = [
+        entry.get("mag")
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict)
+    ]
     for mag in layer.mags:
-        if mag.mag not in mags:
+        if list(mag.mag) not in mags:
             yield f"{told} lacks mag {'-'.join(map(str, mag.mag))}"
 
 
@@ -126,10 +126,10 @@ def read_box(connection: Connection, dataset_id: str, probe: Probe) -> bytes:
     def attempt() -> bytes:
         nonlocal failures
         answer = connection.ask(request)
-        if answer.is_success:
+        if answer.is_success and len(answer.body) == len(probe.expected):
             return answer.body
         error = verdict_of(answer.complaint, "give voxels back", server_of(request.url))
-        if answer.status not in _BROKEN:
+        if not answer.is_success and answer.status not in _BROKEN:
             raise error
         failures += 1
         if failures >= _MOST_FAILURES:

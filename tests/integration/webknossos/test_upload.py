@@ -255,11 +255,12 @@ def test_what_people_changed_on_the_server_stays(
     (found,) = server.datasets()
     assert found.source is not None
     found.source["dataLayers"][0]["name"] = "membranes"
-    again = courier.bring(record=notebook.records[-1])
+    again = [courier.bring(record=record) for record in notebook.records[-2:]]
+    found.metadata = [{"key": "stackwatch_run_id", "type": "string", "value": "of another"}]
     with pytest.raises(DeliveryRefusedError, match="was delivered before"):
         courier.bring(record=notebook.records[-2])
 
-    assert (first.remote_id, 0) == (again.remote_id, again.sent_bytes)
+    assert [(first.remote_id, 0)] * 2 == [(one.remote_id, one.sent_bytes) for one in again]
     assert [found] == server.datasets()
     assert 1 == len(server.requests("reserve"))
 
