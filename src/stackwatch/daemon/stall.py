@@ -1,5 +1,6 @@
 """Does a worker get on? It does as long as it reports progress, or reads or writes anything."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ class StallWatch:
     """Tells how long a worker has done nothing at all.
 
     What it reports is not enough: opening a file of 100 GB is one silent step. So the kernel's
-    count of the bytes it has read and written is looked at too.
+    count of the bytes it has read and written is looked at too, and so have its children.
 
     Parameters
     ----------
@@ -21,7 +22,7 @@ class StallWatch:
     """
 
     def __init__(self, pid: int, now_s: float) -> None:
-        self._counters = Path(f"/proc/{pid}/io")
+        self._pid = pid
         self._seen: tuple[dict[str, Any] | None, str] = (None, "")
         self._since_s = now_s
 
@@ -45,11 +46,25 @@ class StallWatch:
 
     def _count_bytes(self) -> str:
         """Return the kernel's figures, as text: only whether they change matters."""
-        try:
-            lines = self._counters.read_text(encoding="ascii").splitlines()
-        except OSError:
-            return ""  # it has ended, or a sandbox hides it: then its reports alone count
-        return " ".join(line for line in lines if line.startswith(("rchar", "wchar")))
+        return " ".join(line for pid in _family(self._pid) for line in _counters(pid))
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and all it has started, as far as the kernel tells."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):
+                found += map(int, children.read_text(encoding="ascii").split())
+    return found
+
+
+def _counters(pid: int) -> list[str]:
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []  # it has ended, or a sandbox hides it: then its reports alone count
+    return [line for line in lines if line.startswith(("rchar", "wchar"))]
 
 
 def stalled(what: str, silent_s: float) -> StalledError:

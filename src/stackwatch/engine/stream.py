@@ -60,20 +60,29 @@ class StreamControl:
         Called from any thread after each slice read.
     cancelled : threading.Event
         Set by somebody else to stop at the next slab.
+    on_step : callable
+        Called from any thread where no slice of the source moves, but something does.
     """
 
     def __init__(
         self,
         on_slice: Callable[[], None] = lambda: None,
         cancelled: threading.Event | None = None,
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:
         self.on_slice = on_slice
         self.cancelled = cancelled or threading.Event()
+        self.on_step = on_step
 
     def check(self) -> None:
         """Raise if the stream was cancelled."""
         if self.cancelled.is_set():
             raise CancelledError("The conversion was stopped on request. Nothing was published.")
+
+    def step(self) -> None:
+        """Tell that something moves; raise if the stream was cancelled."""
+        self.check()
+        self.on_step()
 
 
 class Pools:

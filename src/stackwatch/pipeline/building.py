@@ -256,7 +256,7 @@ class DatasetBuild:
             It is not what was read.
         """
         is_full = self._options.verify == "full"
-        check_manifest(self.root, self._shards, reads_all=is_full)
+        check_manifest(self.root, self._shards, reads_all=is_full, on_shard=control.step)
         compared = 0
         for job, stack in zip(self.jobs, self._written, strict=True):
             layers = tuple(

@@ -101,10 +101,10 @@ class _Conversion:
         self._journal = journal
         self._staging = staging
         self._started = time.perf_counter()
-        self._control = StreamControl(self._count_slice, cancelled)
+        self._control = StreamControl(self._count_slice, cancelled, self._count_step)
         self._lock = threading.Lock()
         self._done = self._total = self._steps = 0
-        self._layer = ""
+        self._layer = self._phase = ""
         self._room: RoomWatch | None = None
         self._book: SourceBook | None = None
         self._ranged: RangedStacks | None = None
@@ -296,13 +296,14 @@ class _Conversion:
         """Show that a phase without slices gets on: flushing a large tree may take an hour."""
         with self._lock:
             self._steps += 1
-        self._report("publishing")
+        self._report(self._phase)
 
     def _count_ranges(self, done: int, total: int) -> None:
         self._ranges = (done, total)
         self._report("converting")
 
     def _report(self, phase: str) -> None:
+        self._phase = phase
         self._journal.progress(
             Progress(
                 phase,

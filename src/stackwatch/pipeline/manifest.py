@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -223,6 +223,7 @@ def check_manifest(
     metadata: Mapping[str, str] = MappingProxyType({}),
     *,
     reads_all: bool,
+    on_shard: Callable[[], None] = lambda: None,
 ) -> ManifestCheck:
     """Compare every shard of a manifest, and every metadata file, with the disk.
 
@@ -238,6 +239,8 @@ def check_manifest(
     reads_all : bool
         Whether each file is read from end to end and its checksum compared; otherwise its size,
         its index with the index's own checksum, and the number of its chunks are.
+    on_shard : callable
+        Called before each; may raise to stop.
 
     Raises
     ------
@@ -250,6 +253,7 @@ def check_manifest(
     sizes = objects.sizes() if objects is not None else {}
     chunks = total = 0
     for record in shards:
+        on_shard()
         known.add(record.path)
         chunks += record.chunks
         total += record.bytes

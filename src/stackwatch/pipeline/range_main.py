@@ -20,9 +20,6 @@ def main() -> NoReturn:
     os.dup2(2, 1)  # whatever else is printed must not look like an answer
     asked: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
-    from stackwatch.engine.memory import keep_freed_memory
-
-    keep_freed_memory()
     while True:
         message = asked.get()
         print(json.dumps(_answer(message)), file=answers, flush=True)

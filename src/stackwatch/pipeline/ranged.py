@@ -137,8 +137,8 @@ class _SliceCount:
         self._looked_s = time.monotonic()
         for number, seen in enumerate(self._seen):
             if seen < self._whole(number):
-                with suppress(OSError, ValueError):
-                    self._raise(number, int(progress_path(self._order, number).read_bytes()))
+                with suppress(OSError):
+                    self._raise(number, progress_path(self._order, number).stat().st_size)
 
     def finish(self, number: int) -> None:
         """Count a whole range."""

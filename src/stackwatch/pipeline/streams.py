@@ -318,7 +318,7 @@ class Streamer:
 
     def _make_later_mags(self, mags: WrittenMags, passes: Sequence[StreamPlan]) -> None:
         """Make the mags too coarse for the swaths from the last one on the disk, pass by pass."""
-        quiet = StreamControl(cancelled=self.control.cancelled)
+        quiet = StreamControl(self.control.on_step, self.control.cancelled)
         for plan in passes:
             last = mags.grids[-1]
             stored = open_stored(self.root / self.store.mag_path(mags.layer, last.mag), last)

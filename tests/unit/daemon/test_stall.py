@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from stackwatch.daemon.stall import StallWatch, stalled
 
@@ -31,6 +32,36 @@ def test_reports_and_bytes_are_signs_of_life():
         assert 0.0 == watch.silent_s({"steps": 1}, 400.0, is_waiting=True)
         assert 5.0 == watch.silent_s({"steps": 1}, 405.0)
         echo.stdin.close()
+
+
+def test_what_children_read_is_a_sign_of_life():
+    """A worker that waits for its children gets on as long as they do."""
+    script = (
+        "import subprocess\n"
+        "child = subprocess.Popen(['cat'], stdin=0, stdout=subprocess.PIPE)\n"
+        "print('ready', flush=True)\n"
+        "child.wait()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        deadline = time.monotonic() + 20
+        silent_s = 0.0
+        while silent_s != 50.0:  # until both have come to rest
+            assert time.monotonic() < deadline, "the processes never came to rest"
+            watch = StallWatch(parent.pid, 0.0)
+            watch.silent_s(None, 0.0)
+            time.sleep(0.2)
+            silent_s = watch.silent_s(None, 50.0)
+        parent.stdin.write(b"more\n")
+        parent.stdin.flush()
+        while watch.silent_s(None, 100.0):
+            assert time.monotonic() < deadline, "nobody saw what the child read"
+            time.sleep(0.05)
+        parent.stdin.close()
 
 
 def test_without_the_kernels_figures_reports_alone_count():
