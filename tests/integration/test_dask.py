@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from stackwatch.errors import ClusterError
+from stackwatch.engine.stream import StreamControl
+from stackwatch.errors import CancelledError, ClusterError
 from stackwatch.model.flags import ConvertFlags
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.result import Progress
 from stackwatch.pipeline.convert import convert_acquisition
+from stackwatch.pipeline.dask_ranges import DaskExecutor
 from stackwatch.pipeline.journal import PublishFact
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
@@ -230,3 +232,45 @@ def test_no_scheduler_is_a_clear_error(tmp_path: Path):
     assert address in caught.value.message
     assert "dask scheduler" in caught.value.hint
     assert [] == list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.system
+def test_workers_that_do_not_see_our_files_are_told_of(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    """An order that workers cannot see: an error that says so, and not that workers were lost."""
+    cluster.add_worker()
+    (tmp_path / "here" / "orders").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    order = Path("orders/order")  # where the worker runs, this leads nowhere
+    order.touch()
+    executor = DaskExecutor(options_for("dask", cluster.address).resources.cluster)
+    try:
+        with pytest.raises(ClusterError, match="do not see “orders”"):
+            executor.carry_out(order, [0], lambda *_: None, StreamControl(), lambda: None)
+    finally:
+        executor.close()
+
+
+@pytest.mark.system
+def test_waiting_for_a_worker_is_no_stall(tmp_path: Path, cluster: Cluster):
+    """As long as no worker is there, each look counts as a step; a request to stop is obeyed."""
+    executor = DaskExecutor(options_for("dask", cluster.address).resources.cluster)
+    steps = 0
+    control = StreamControl()
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            control.cancelled.set()
+
+    control.on_step = step
+    (tmp_path / "order").touch()
+    try:
+        with pytest.raises(CancelledError):
+            executor.carry_out(tmp_path / "order", [0], lambda *_: None, control, lambda: None)
+    finally:
+        executor.close()
+
+    assert 3 == steps

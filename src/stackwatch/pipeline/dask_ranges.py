@@ -19,6 +19,7 @@ from stackwatch.errors import (
     MissingExtraError,
     StackwatchError,
 )
+from stackwatch.model.acquisition import show_path
 from stackwatch.model.options import ClusterOptions
 from stackwatch.pipeline.ranges import read_receipt, run_range
 
@@ -54,7 +55,12 @@ class DaskExecutor:
         self._client: Any = None
         self._scheduler_id = ""
         self._asked_s = time.monotonic()
-        self._connect()
+        self._has_workers = False
+        try:
+            self._connect()
+        except BaseException:
+            self.close()  # jobs that Slurm was asked for must not outlive us
+            raise
         self.slots = max(1, options.workers)
 
     def carry_out(
@@ -76,13 +82,15 @@ class DaskExecutor:
                 if not self._is_connected():
                     futures.clear()
                     self._reconnect(control, tick)
+                if not self._has_workers:
+                    control.on_step()  # a queue may take hours: that is no stall
                 self._hand_in(order, left, futures)
                 for number in _finished(futures):
                     future = futures.pop(number)
                     receipt = self._receipt(order, number, future)
                     if receipt is None:
                         lost[number] += 1
-                        _ensure_tries(number, lost[number])
+                        _ensure_tries(number, lost[number], future, order)
                         continue
                     left.discard(number)
                     done(number, receipt)
@@ -109,7 +117,9 @@ class DaskExecutor:
         if now_s - self._asked_s > ASK_S:
             self._asked_s = now_s
             try:
-                return bool(self._client.scheduler_info()["id"] == self._scheduler_id)
+                told = self._client.scheduler_info()
+                self._has_workers = bool(told["workers"])
+                return bool(told["id"] == self._scheduler_id)
             except Exception:  # noqa: BLE001 - however it fails, there is no answer
                 return False
         return True
@@ -151,7 +161,8 @@ class DaskExecutor:
         try:
             self._client = Client(place, timeout=CONNECT_S, set_as_default=False)
             self._client.get_versions(check=True)
-            self._scheduler_id = self._client.scheduler_info()["id"]
+            told = self._client.scheduler_info()
+            self._scheduler_id, self._has_workers = told["id"], bool(told["workers"])
         except (OSError, TimeoutError, ValueError) as error:
             hint = "Start `dask scheduler`, or set `scheduler` under `[cluster]` to its address."
             raise ClusterError(
@@ -191,9 +202,18 @@ def _finished(futures: dict[int, Any]) -> list[int]:
     return [number for number, future in futures.items() if future.status != "pending"]
 
 
-def _ensure_tries(number: int, lost: int) -> None:
+def _ensure_tries(number: int, lost: int, future: Any, order: Path) -> None:
     if lost < TRIES:
         return
+    if future.status == "error" and isinstance(future.exception(), CancelledError):
+        place = show_path(order.parent)
+        hint = (
+            "Let the workers see it under the same path; for `stackwatch convert` to a bucket, set "
+            "`TMPDIR` to a folder that they share."
+        )
+        raise ClusterError(
+            f"The workers of the cluster do not see “{place}”. {hint}", hint=hint, path=place
+        )
     hint = "Look at the workers' logs and memory; give them more with `memory_gib`."
     raise ClusterError(
         f"The workers that converted range {number} were lost {lost} times. {hint}", hint=hint

@@ -26,10 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stackwatch import __version__
+from stackwatch.engine.memory import keep_freed_memory
 from stackwatch.engine.ranges import SliceRange
 from stackwatch.engine.statistics import LayerStatistics
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import CancelledError
+from stackwatch.errors import CancelledError, ClusterError
 from stackwatch.failpoints import reach
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import BLACK
@@ -60,6 +62,8 @@ class RangeOrder:
         The dataset's staging directory.
     job : StackJob
         With its ranges.
+    version : str
+        Of the stackwatch that cut them.
     """
 
     source: Path
@@ -67,6 +71,7 @@ class RangeOrder:
     options: ConvertOptions
     root: Path
     job: StackJob
+    version: str = __version__
 
     def write(self, folder: Path) -> Path:
         """Write the order into a folder of its own and return where it lies."""
@@ -108,7 +113,10 @@ def receipt_path(order: Path, number: int) -> Path:
 
 
 def progress_path(order: Path, number: int) -> Path:
-    """Return where a range says how many slices it has read."""
+    """Return where a range says how many slices it has read: by the size of the file.
+
+    To look at it reads nothing, so a conversion whose ranges hang is seen to do nothing.
+    """
     return order.with_name(f"{number}.slices")
 
 
@@ -136,6 +144,14 @@ def run_range(order: str, number: int) -> dict[str, Any]:
         wanted: RangeOrder = pickle.loads(path.read_bytes())  # noqa: S301 - we wrote it ourselves
     except FileNotFoundError:
         raise _called_off() from None
+    if wanted.version != __version__:
+        hint = f"Install stackwatch {wanted.version} on all workers."
+        raise ClusterError(
+            f"The worker on {socket.gethostname()} has stackwatch {__version__}, the conversion "
+            f"{wanted.version}. {hint}",
+            hint=hint,
+        )
+    keep_freed_memory()
     started_s = time.perf_counter()
     own = path.with_name(f"{number}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     own.mkdir()
@@ -204,8 +220,8 @@ def _beating(order: Path, number: int) -> Iterator[StreamControl]:
         while not ended.wait(BEAT_S):
             if not order.exists():
                 control.cancelled.set()
-            with suppress(OSError):
-                progress_path(order, number).write_text(str(done), encoding="ascii")
+            with suppress(OSError), progress_path(order, number).open("ab") as file:
+                file.truncate(done)
 
     thread = threading.Thread(target=beat, name=f"range-{number}", daemon=True)
     thread.start()
