@@ -20,6 +20,7 @@ from stackwatch.settings.model import (
     Settings,
 )
 from stackwatch.settings.places import check_places
+from stackwatch.settings.survey_outside import outside_warnings
 from stackwatch.settings.survey_server import server_warnings
 from stackwatch.watch.mounts import MOUNTINFO, is_remote_type, locate_mount, read_mounts
 
@@ -149,7 +150,11 @@ def find_warnings(settings: Settings, surveys: Sequence[FolderSurvey] | None = N
         for warning in folder.warnings
     ]
     silent = check_places(settings.model_dump()).silent
-    return [*silent, *_log_warnings(settings.logs.file), *_server_warnings(settings), *found]
+    outside = ask_within(2 * ANSWER_S, lambda: list(outside_warnings(settings)))
+    if outside is None:
+        outside = ["cluster or bucket: no answer; look at the network"]
+    logs = _log_warnings(settings.logs.file)
+    return [*silent, *logs, *_server_warnings(settings), *outside, *found]
 
 
 def find_presence(path: Path, patience_s: float = ANSWER_S) -> Presence:

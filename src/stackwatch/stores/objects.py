@@ -55,6 +55,8 @@ class Objects:
     ----------
     url : str
         `s3://bucket/prefix`, without a trailing slash; meant as it stands, nothing in it is quoted.
+    answer_s : float or None
+        How long to wait for an answer, once; None: as long as a conversion does, again and again.
 
     Raises
     ------
@@ -64,7 +66,7 @@ class Objects:
         The address cannot be used as it is.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answer_s: float | None = None) -> None:
         try:
             from obstore.store import from_url
         except ImportError as error:
@@ -74,14 +76,15 @@ class Objects:
                 hint=f"Run: {line}",
             ) from error
         self.url = url
-        options: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_S)}
+        options: dict[str, Any] = {"timeout": timedelta(seconds=answer_s or REQUEST_S)}
+        retries = RETRIES if answer_s is None else 0
         if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
             options["allow_http"] = True
         with self.errors():
             self.store: Any = from_url(
                 quote(url, safe=":/"),  # a name may hold `#`, `?` or `%`
                 client_options=options,  # type: ignore[call-overload]  # a plain dict
-                retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_FOR},
+                retry_config={"max_retries": retries, "retry_timeout": RETRY_FOR},
             )
 
     @contextmanager
