@@ -361,7 +361,9 @@ WHERE (:state IS NULL OR y.state = :state) AND (:delivery_id IS NULL OR y.id = :
     AND (:acquisition_id IS NULL OR a.id = :acquisition_id)
     AND (:job_id IS NULL OR s.job_id = :job_id) AND (:folder IS NULL OR f.name = :folder)
     AND (NOT :is_open OR y.state <> 'delivered') AND y.id > :after_id
-    AND (:until_us IS NULL OR y.state IN ('queued', 'paused') AND y.not_before_us <= :until_us)
+    AND (:until_us IS NULL OR y.state IN ('queued', 'paused') AND (
+        y.not_before_us <= :until_us
+        OR y.not_before_us > :until_us + 7200000000))  -- no wait is that long: the clock was wrong
 ORDER BY iif(:is_newest_first, -y.id, y.id) LIMIT :limit;
 
 -- name: datasets_to_deliver
@@ -381,7 +383,8 @@ VALUES (:dataset_id, :kind, 'queued', :server, :now_us)
 RETURNING id;
 
 -- name: redirect_delivery
-UPDATE deliveries SET kind = :kind, server = :server, record = '', remote_id = '', progress = ''
+UPDATE deliveries SET
+    kind = :kind, server = :server, record = '', remote_id = '', progress = '', not_before_us = 0
 WHERE id = :delivery_id;
 
 -- name: delivery_state

@@ -4,6 +4,7 @@ Of every mag boxes at its first and last voxels, in its middle and at random pla
 part of a file whose arrival is in doubt the first and the last chunk of voxels that lie in it.
 """
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -179,8 +180,9 @@ def _zarr_pieces(folder: Path, inside: str) -> tuple[int, list[_Piece]]:
         return int(max(array.chunks[1:])), [whole]
     counts = [shard // chunk for shard, chunk in zip(array.shards, array.chunks, strict=True)]
     total = int(np.prod(counts))
-    data = (folder / inside).read_bytes()[-(16 * total + 4) : -4]
-    index = np.frombuffer(data, "<u8").reshape(-1, 2)
+    with (folder / inside).open("rb") as file:
+        file.seek(-(16 * total + 4), os.SEEK_END)  # a shard may be larger than the memory
+        index = np.frombuffer(file.read(16 * total), "<u8").reshape(-1, 2)
     pieces = []
     for at in np.flatnonzero(index[:, 0] != _ABSENT):
         chunk = np.unravel_index(int(at), counts)

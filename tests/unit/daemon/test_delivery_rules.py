@@ -114,6 +114,7 @@ def test_a_request_tells_where_the_dataset_comes_from_and_no_secret():
         (DeliveryUnavailableError(), 999, 999, PauseFor(900.0)),
         (StalledError(), 99, 3, PauseFor(60.0)),
         (DeliveryRefusedError(), 1, 1, Park("needs a human")),
+        (DeliveryRefusedError(is_for_all=True), 1, 2, PauseFor(30.0)),
         (WorkerKilledError(), 1, 1, RetryAfter(10.0)),
         (WorkerKilledError(), 3, 1, Park("failed 3 times")),
     ],

@@ -226,14 +226,27 @@ def test_other_settings_redirect_what_is_not_delivered(ledger, published):
     other = ("em", "https://other.example.org", upload_all)
     ledger.deliveries.redirect(*other)
     assert RESERVED == ledger.deliveries.find(one.delivery_id).record, "it is under way"
-    ledger.deliveries.recover()
+    ledger.deliveries.pause(one.delivery_id, DeliveryUnavailableError(), 2**60)
     ledger.deliveries.redirect(*other)
     ledger.deliveries.redirect("em", SERVER, lambda said: None)
 
     found = ledger.deliveries.find(one.delivery_id)
+    assert 0 == found.not_before_us, "what the old server was waited for is no reason any more"
     assert (None, "", "https://other.example.org") == (found.record, found.remote_id, found.server)
     (first,) = [one for one in ledger.deliveries._list() if one.delivery_id != found.delivery_id]
     assert SERVER == first.server
+
+
+def test_a_clock_that_was_wrong_holds_nothing_up(ledger, published, clock):
+    """A wait of minutes that was noted by a clock years ahead is over when the clock is right."""
+    published("a")
+    plan(ledger)
+    minute_us = 60_000_000
+    for ahead_us, expected in ((minute_us, 0), (10 * 365 * 1440 * minute_us, 1)):
+        one, now_us = started(ledger), round(clock.now() * 1_000_000)
+        ledger.deliveries.pause(one.delivery_id, DeliveryUnavailableError(), now_us + ahead_us)
+        assert expected == len(ledger.deliveries.due(9))
+        clock.seconds += 120
 
 
 def test_a_record_outlives_the_daemon(ledger, published, clock, tmp_path):
