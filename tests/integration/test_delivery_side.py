@@ -184,6 +184,23 @@ def test_a_server_that_is_down_parks_nothing_and_is_asked_by_one(bench):
     assert bench.side.describe()["paused"] is None
 
 
+def test_a_refusal_of_the_server_itself_parks_nothing(bench):
+    """An expired certificate is no dataset's fault: all wait, told once, and go on alone."""
+    (bench.root / "expired").touch()
+    bench.publish("a", "b")
+    with capture_logs() as logs:
+        bench.begin()
+        bench.until(lambda: bench.states().get("a") == "paused")
+        bench.pass_time(16)
+        bench.until(lambda: bench.states().get("b") == "paused")
+        (bench.root / "expired").unlink()
+        bench.pass_time(31)
+        bench.until(lambda: set(bench.states().values()) == {"delivered"})
+
+    (paused,) = [line for line in logs if line["event"] == "delivery.paused"]
+    assert ("error", "The certificate expired.") == (paused["log_level"], paused["message"])
+
+
 def test_a_refused_token_stops_all_until_its_file_changes(bench):
     """C21: said once, as an error; nothing is begun before, and nothing has to be retried."""
     bench.publish("token_a", "token_b")

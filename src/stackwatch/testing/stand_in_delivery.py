@@ -5,6 +5,7 @@ what shall happen. What it delivers is written to a file `delivered` beside the 
 each.
 
 - `down`: the server does not answer, as long as there is a file `down` beside the datasets
+- `expired`: the server's certificate is, as long as there is a file `expired` beside the datasets
 - `token`: the token is refused, unless its file says `good`
 - `refused`: the server refuses the dataset
 - `crash`: the process is killed
@@ -30,7 +31,7 @@ from stackwatch.model.delivery import (
     DeliveryRequest,
     UploadRecord,
 )
-from stackwatch.pipeline.delivery_journal import DeliveryJournal
+from stackwatch.pipeline.delivery_journal import FOR_ALL, DeliveryJournal
 
 
 def deliver(request: DeliveryRequest, journal: DeliveryJournal) -> Delivered:
@@ -39,6 +40,9 @@ def deliver(request: DeliveryRequest, journal: DeliveryJournal) -> Delivered:
     journal.record(UploadRecord("planned", request.kind, upload_id=f"u-{name}"))
     if (beside / "down").exists() and not name.startswith("refused"):
         raise DeliveryUnavailableError("The server does not answer.", hint="Nothing.")
+    if (beside / "expired").exists():
+        told = {FOR_ALL: True}
+        raise DeliveryRefusedError("The certificate expired.", hint="A new one.", **told)
     if name.startswith("token") and Path(request.server.token_file).read_text() != "good":
         raise DeliveryUnauthorizedError("The token is not taken.", hint="Another one.")
     if name.startswith("refused"):

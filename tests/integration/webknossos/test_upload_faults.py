@@ -286,7 +286,7 @@ def test_a_server_that_restarts_meanwhile(
     restarted = threading.Thread(target=server.restart, kwargs={"down_s": 0.05})
 
     def restart(record: UploadRecord) -> None:
-        if record.stage == "sending":
+        if record.stage == "sending" and restarted.ident is None:
             restarted.start()
 
     notebook.on_record = restart
