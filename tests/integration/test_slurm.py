@@ -18,7 +18,7 @@ MISSING = [
 NODES = Path(__file__).with_name("slurm_nodes.sh")
 
 CONVERT = """
-import json, sys
+import json, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 from stackwatch.model.flags import ConvertFlags
@@ -30,6 +30,8 @@ from stackwatch.pipeline.request import ConvertRequest
 class Journal(SilentJournal):
     ranges = 0
     def progress(self, progress):
+        if self.ranges < 2 <= progress.ranges_done:  # what the end of a wall time does to all
+            subprocess.run(["scancel", "--user", "root"], check=True)
         self.ranges = max(self.ranges, progress.ranges_done)
 
 source, folder = map(Path, sys.argv[1:])
@@ -49,7 +51,10 @@ print(json.dumps({"local": local.ranges, "slurm": ranged.ranges}))
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of their own need root")
 def test_slurm_converts_a_stack(tmp_path: Path):
-    """Workers on two nodes write the same bytes as one process, and are gone afterwards."""
+    """Workers on two nodes write the same bytes as one process, and are gone afterwards.
+
+    When all of them are lost in the middle, others are asked for.
+    """
     pytest.importorskip("dask_jobqueue")
     layer = SyntheticLayer(shape_zyx=(300, 200, 180), content="em")
     SyntheticAcquisition((layer,)).write(tmp_path / "source")

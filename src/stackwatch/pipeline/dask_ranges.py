@@ -238,9 +238,9 @@ def _start_cluster(options: ClusterOptions) -> Any:
         processes=1,
         memory=f"{options.memory_gib}GiB",
         walltime=options.wall_time,
-        worker_extra_args=["--lifetime-stagger", "60s"],
     )
-    cluster.scale(jobs=options.workers)
+    # not `scale`: that does not ask for others when these have come to the end of their wall time
+    cluster.adapt(minimum_jobs=options.workers, maximum_jobs=options.workers)
     return cluster
 
 
