@@ -15,7 +15,7 @@ from stackwatch.errors import CorruptSliceError, WorkerKilledError
 from stackwatch.model.flags import ConvertFlags
 from stackwatch.model.options import ConvertOptions, StoreOptions
 from stackwatch.model.result import ConvertResult, Progress
-from stackwatch.pipeline import processes
+from stackwatch.pipeline import processes, range_main, ranges
 from stackwatch.pipeline.convert import convert_acquisition
 from stackwatch.pipeline.journal import PublishFact
 from stackwatch.pipeline.request import ConvertRequest
@@ -202,6 +202,18 @@ def test_damage_in_a_range_is_told_as_ever(tmp_path: Path):
         convert_acquisition(request, Listener())
 
     assert [] == list((tmp_path / "out").iterdir())
+
+
+def test_memory_that_runs_out_is_told_as_such(monkeypatch: pytest.MonkeyPatch):
+    """The service then tries again with less; an unknown error would be tried with the same."""
+
+    def run_out(order: str, number: int) -> dict[str, Any]:
+        raise MemoryError
+
+    monkeypatch.setattr(ranges, "run_range", run_out)
+    answer = range_main._answer({"order": "order", "number": 0})
+
+    assert "worker_killed" == answer["error"]["error_code"]
 
 
 @pytest.mark.system

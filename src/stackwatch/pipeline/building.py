@@ -147,8 +147,8 @@ class DatasetBuild:
 
     @property
     def estimated_files(self) -> int:
-        """About how many files and directories it is made of."""
-        return estimate_files(self.jobs)
+        """About how many files and directories it is made of, here."""
+        return 0 if self.bucket_url else estimate_files(self.jobs)
 
     @property
     def spool_bytes(self) -> int:

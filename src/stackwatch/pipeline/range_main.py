@@ -32,13 +32,19 @@ def _listen(asked: "queue.SimpleQueue[dict[str, Any]]") -> None:
 
 
 def _answer(message: dict[str, Any]) -> dict[str, Any]:
-    from stackwatch.errors import StackwatchError, UnexpectedError
+    from stackwatch.errors import StackwatchError, UnexpectedError, WorkerKilledError
     from stackwatch.pipeline.ranges import run_range
 
     try:
         return {"receipt": run_range(message["order"], message["number"])}
     except StackwatchError as error:
         return {"error": error.as_record()}
+    except MemoryError:
+        hint = "Lower `processes` or `memory_gib`, or add memory."
+        killed = WorkerKilledError(
+            f"A range of slices asked for far more memory than it was given. {hint}", hint=hint
+        )
+        return {"error": killed.as_record()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the conversion must hear of it
         surprise = UnexpectedError(f"{type(error).__name__}: {error}")
         return {"error": surprise.as_record()}
