@@ -27,12 +27,14 @@ from stackwatch.errors import (
     TargetExistsError,
     TargetNotWritableError,
     UsageError,
+    VerificationError,
 )
 from stackwatch.model.delivery import DeliveryRequest, PathRule, ServerOptions
 from stackwatch.model.flags import ConvertFlags
 from stackwatch.pipeline.convert import convert_acquisition
 from stackwatch.pipeline.deliver import deliver
 from stackwatch.pipeline.request import ConvertRequest
+from stackwatch.pipeline.verify import verify_dataset
 from stackwatch.stores.objects import Objects, open_objects
 from stackwatch.testing.mags import read_with_zarr
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
@@ -165,6 +167,21 @@ def test_an_existing_dataset_is_not_touched(tmp_path: Path, bucket: Objects):
         stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
 
     assert before == {key: run.read(key) for key in run.sizes()}
+
+
+@pytest.mark.system
+def test_a_dataset_is_verified_at_its_address(tmp_path: Path, bucket: Objects):
+    """Voxels and metadata in the bucket are compared; what was never whole is told."""
+    source = acquire(tmp_path, 20)
+    stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
+    found = verify_dataset(f"{bucket.url}/run")
+    bucket.put("run/color/1/zarr.json", b"{}")
+    with pytest.raises(VerificationError, match=r"color/1/zarr\.json: missing or changed"):
+        verify_dataset(f"{bucket.url}/run")
+    with pytest.raises(VerificationError, match=r"is no stackwatch\.json"):
+        verify_dataset(f"{bucket.url}/nothing")
+
+    assert ("verified", f"{bucket.url}/run") == (found["status"], found["path"])
 
 
 @pytest.mark.system

@@ -16,7 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset's directory.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", help="A dataset's directory, or s3://BUCKET/NAME."),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """Compare a dataset with its own manifest, every shard.
@@ -26,7 +29,8 @@ def verify(
     """
     from stackwatch.pipeline.verify import verify_dataset
 
-    record = verify_dataset(dataset.absolute())
+    is_url = dataset.startswith("s3://")
+    record = verify_dataset(dataset if is_url else Path(dataset).absolute())
     if as_json:
         answer_json(record)
     else:

@@ -267,7 +267,7 @@ def check_manifest(
     problems += [
         f"{path}: missing or changed"
         for path, checksum in metadata.items()
-        if not _has_checksum(root / path, checksum)
+        if not _has_checksum(root / path, checksum, objects, path)
     ]
     there = _shards_below(root) if objects is None else {key for key in sizes if _is_shard(key)}
     problems += [f"{path}: not in the manifest" for path in sorted(there - known)]
@@ -340,11 +340,15 @@ def _shard_problem(path: Path, record: ShardRecord, *, reads_all: bool) -> str:
         return f"unreadable ({error.strerror})"
 
 
-def _has_checksum(path: Path, checksum: str) -> bool:
+def _has_checksum(path: Path, checksum: str, objects: Objects | None, key: str) -> bool:
+    """Compare a metadata file, and what is in the bucket for it."""
     try:
-        return f"{google_crc32c.value(path.read_bytes()):08x}" == checksum
+        found = [path.read_bytes()]
     except OSError:
         return False
+    if objects is not None:
+        found.append(objects.read(key) or b"")
+    return all(f"{google_crc32c.value(data):08x}" == checksum for data in found)
 
 
 def _checksum(descriptor: int) -> int:
