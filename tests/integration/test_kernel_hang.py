@@ -69,7 +69,7 @@ OPENAT(openat) OPENAT(openat64)
 
 START = (
     "import sys; from pathlib import Path; from stackwatch.testing.service import serve;"
-    "serve(*map(Path, sys.argv[1:]), None, {})"
+    "config, worker, log = map(Path, sys.argv[1:]); serve(config, (worker, None), log, None, {})"
 )
 
 

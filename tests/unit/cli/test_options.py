@@ -116,7 +116,7 @@ def test_contradicting_flags_are_told():
 
 def test_command_and_function_take_the_same_names():
     """Every option of `convert` is a keyword of `stackwatch.convert`, and the other way round."""
-    own = {"source", "target", "as_json"}
+    own = {"source", "target", "as_json", "upload", "url", "folder", "token_file"}
     renamed = {"store_format": "format"}
     options = {
         renamed.get(name, name) for name in inspect.signature(convert_command.convert).parameters

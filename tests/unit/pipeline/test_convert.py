@@ -175,7 +175,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
         written += count
         return count
 
-    monkeypatch.setattr("stackwatch.stores.shards.os.writev", run_full)
+    monkeypatch.setattr("stackwatch.stores.sinks.os.writev", run_full)
     error = expect_failure(request_of(source, place), OutOfSpaceError)
 
     assert ExitCode.CANNOT_WRITE == error.exit_code
