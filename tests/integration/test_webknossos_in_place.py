@@ -28,6 +28,8 @@ from stackwatch.model.delivery import (
 from stackwatch.pipeline.deliver import deliver
 from stackwatch.testing.synthetic import SyntheticLayer, write_sequence
 from stackwatch.testing.webknossos_faults import Behaviour, Fault
+from stackwatch.testing.webknossos_http import Request, Response
+from stackwatch.testing.webknossos_routing import Route
 from stackwatch.testing.webknossos_server import WebknossosServer
 from stackwatch.webknossos import paths, register
 from stackwatch.webknossos.patience import Patience, Waiting
@@ -217,6 +219,23 @@ def test_register_whose_answer_is_lost(bench: Bench, route: str) -> None:
 
         bench.server.world.datasets.clear()
         bench.journal.last = None
+
+
+@pytest.mark.parametrize("name", ["explore_and_add", "add_virtual"])
+def test_register_that_a_proxy_answers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A page with status 200 instead of the id: the dataset is looked for, and added once."""
+    can_explore = name == "explore_and_add"
+    bench.server.behaviour = replace(bench.server.behaviour, can_explore=can_explore)
+    work = bench.server._work
+
+    def answer(route: Route, request: Request) -> Response:
+        done = work(route, request)
+        return Response(200, b"<html>wait</html>", "text/html") if route.name == name else done
+
+    monkeypatch.setattr(bench.server, "_work", answer)
+    bench.check(bench.deliver())
 
 
 def test_register_that_never_arrived(bench: Bench) -> None:

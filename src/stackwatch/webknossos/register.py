@@ -147,7 +147,8 @@ class _Registration:
         if answer is None:
             return self._settled(record)
         if answer.is_success:
-            remote_id = str(answer.document or "")
+            remote_id = answer.document if isinstance(answer.document, str) else ""
+            remote_id = remote_id or self._settled(record)  # what named no dataset was a proxy
             self._ensure_folder(remote_id, record.folder_id)
             return remote_id
         complaint = answer.complaint
@@ -170,6 +171,7 @@ class _Registration:
         elif answer.is_success:
             added = answer.document
             remote_id = str(added.get("newDatasetId", "")) if isinstance(added, dict) else ""
+            remote_id = remote_id or self._settled(record)
         else:
             raise self._unreadable(explored)
         health = Request("GET", self._connection.api_url(f"datasets/{remote_id}/health"))
