@@ -1,13 +1,14 @@
 """What programs ask: health, metrics, and the documents of the command line below `/api/`."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.responses import JSONResponse, Response
 
 from stackwatch.errors import StackwatchError, UsageError
-from stackwatch.ledger.documents import build_job, build_jobs, build_status
+from stackwatch.ledger.documents import build_deliveries, build_job, build_jobs, build_status
 from stackwatch.ledger.explaining import WATCH_KEYS, explain, find_acquisition
+from stackwatch.model.delivery import DeliveryState
 from stackwatch.model.job import JobState
 from stackwatch.web.site import document, error_document, is_number
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from stackwatch.web.live import Ask
     from stackwatch.web.site import Site
 
-LIMIT: int = 50
-LIMIT_MAX: int = 1000
+LIMIT: Final = 50
+LIMIT_MAX: Final = 1000
+S = TypeVar("S", JobState, DeliveryState)
 
 
 def answer_health(site: "Site") -> Response:
@@ -50,14 +52,20 @@ def answer_status(site: "Site") -> Response:
 
 def answer_jobs(site: "Site", query: Mapping[str, str]) -> Response:
     """Return the document of `stackwatch jobs list`."""
-    state, limit = query.get("state", ""), query.get("limit", str(LIMIT))
-    if state and state not in set(JobState):
-        return refuse(UsageError(f"No job is ever “{state}”.", hint=f"One of {_states()}."))
-    if not is_number(limit) or not 1 <= int(limit) <= LIMIT_MAX:
-        hint = f"Give a `limit` from 1 to {LIMIT_MAX}."
-        return refuse(UsageError(f"“{limit}” is no number of jobs. {hint}", hint=hint))
-    wanted = JobState(state) if state else None
-    return _json(build_jobs(site.browser, wanted, query.get("folder") or None, int(limit)))
+    try:
+        state, limit = _read_state(query, JobState), _read_limit(query)
+    except UsageError as error:
+        return refuse(error)
+    return _json(build_jobs(site.browser, state, query.get("folder") or None, limit))
+
+
+def answer_deliveries(site: "Site", query: Mapping[str, str]) -> Response:
+    """Return the document of `stackwatch deliveries list`."""
+    try:
+        state, limit = _read_state(query, DeliveryState), _read_limit(query)
+    except UsageError as error:
+        return refuse(error)
+    return _json(build_deliveries(site.browser, state, query.get("folder") or None, limit))
 
 
 def answer_job(site: "Site", job_id: int) -> Response:
@@ -102,5 +110,18 @@ def _json(record: Mapping[str, Any], status: int = 200) -> Response:
     return JSONResponse(document(record), status)
 
 
-def _states() -> str:
-    return ", ".join(f"`{state}`" for state in JobState)
+def _read_state(query: Mapping[str, str], kind: type[S]) -> S | None:
+    """Return the state that is asked for, None for any."""
+    state = query.get("state", "")
+    if state and state not in set(kind):
+        hint = f"One of {', '.join(kind)}."
+        raise UsageError(f"There is no state “{state}”. {hint}", hint=hint)
+    return kind(state) if state else None
+
+
+def _read_limit(query: Mapping[str, str]) -> int:
+    limit = query.get("limit", str(LIMIT))
+    if not is_number(limit) or not 1 <= int(limit) <= LIMIT_MAX:
+        hint = f"Give a `limit` from 1 to {LIMIT_MAX}."
+        raise UsageError(f"“{limit}” is no number of rows. {hint}", hint=hint)
+    return int(limit)

@@ -51,6 +51,7 @@ def build_app(site: Site) -> App:
         Route("/api/status", _asking(answers.answer_status, site)),
         Route("/api/jobs", _reading(site, _api_jobs)),
         Route("/api/jobs/{number}", _reading(site, _api_job)),
+        Route("/api/deliveries", _reading(site, _api_deliveries)),
         Route("/api/explain", _reading(site, answers.answer_explain)),
         Route("/sign-in", _reading(site, _sign_in), methods=["GET", "POST"]),
         Route("/sign-out", _reading(site, forms.sign_out), methods=["POST"]),
@@ -188,6 +189,10 @@ async def _show_viewer(site: Site, request: Request) -> Response:
 
 async def _api_jobs(site: Site, request: Request) -> Response:
     return answers.answer_jobs(site, request.query_params)
+
+
+async def _api_deliveries(site: Site, request: Request) -> Response:
+    return answers.answer_deliveries(site, request.query_params)
 
 
 async def _api_job(site: Site, request: Request) -> Response:

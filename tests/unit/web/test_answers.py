@@ -40,6 +40,8 @@ def answer_of_command(config: Path, *arguments: str) -> dict[str, object]:
         ("/api/jobs", ["jobs", "list"]),
         ("/api/jobs?state=parked", ["jobs", "list", "--state", "parked"]),
         ("/api/jobs?folder=em2&limit=1", ["jobs", "list", "--folder", "em2", "--limit", "1"]),
+        ("/api/deliveries", ["deliveries", "list"]),
+        ("/api/deliveries?state=parked", ["deliveries", "list", "--state", "parked"]),
         ("/api/jobs/1", ["jobs", "show", "1"]),
         ("/api/jobs/2", ["jobs", "show", "2"]),
         ("/api/explain?what=cortex_041", ["jobs", "explain", "cortex_041"]),
@@ -69,6 +71,7 @@ def test_the_status_is_that_of_the_command_line(failed: PageBench, config: Path)
     ("path", "status"),
     [
         ("/api/jobs/999", 404), ("/api/jobs/x", 404), ("/api/jobs?state=odd", 400),
+        ("/api/deliveries?state=claimed", 400), ("/api/deliveries?limit=1001", 400),
         ("/api/jobs?limit=0", 400), ("/api/jobs?limit=x", 400), ("/api/explain?what=none", 404),
         ("/api/explain", 404),
     ],
