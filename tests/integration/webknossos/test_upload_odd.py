@@ -243,7 +243,12 @@ def test_a_file_that_cannot_be_read_any_more(
     mine = shutil.copytree(dataset, tmp_path / "mine")
     notebook = Notebook()
     victim = next(path for path in sorted(mine.rglob("color/1/c/**/*")) if path.is_file())
-    notebook.on_record = lambda record: spoil(victim) if record.stage == "sending" else None
+
+    def spoil_soon(record: UploadRecord) -> None:
+        if record.stage == "sending":
+            spoil(victim)
+
+    notebook.on_record = spoil_soon
     with pytest.raises(expected, match=victim.name):
         courier.bring(notebook, dataset=mine)
 
