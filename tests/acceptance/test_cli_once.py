@@ -77,6 +77,7 @@ def section(heading: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_rehearsal_a_run_and_another_run(lab: Lab):
     """A dry run tells what a run will do and writes nothing; the run does it; nothing is twice."""
     lab.acquire("good")
@@ -178,6 +179,7 @@ def test_a_signal_ends_a_single_run_with_its_own_code(lab: Lab):
     assert "daemon.drained" not in rest
 
 
+@pytest.mark.system
 def test_a_daemon_on_the_same_ledger_is_not_disturbed(lab: Lab):
     """A single run beside the service is refused with 69; a rehearsal reads along."""
     service = subprocess.Popen(

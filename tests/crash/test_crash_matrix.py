@@ -107,6 +107,7 @@ def test_two_kills_one_after_the_other_cost_nothing_but_time(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_storms_of_kills_cost_nothing_but_time(tmp_path):
     """C1, C12: three kills in a row, before anything could come to an end."""
     kill_stand_ins(tmp_path, STORMS)

@@ -33,6 +33,7 @@ def test_sigterm_in_any_phase_finishes_or_gives_back(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_worker_that_hangs_is_killed_when_the_time_is_over(tmp_path):
     """C2, C10: a worker that hears nothing costs the stop time-out, not more; its job is kept."""
     points = ("convert.slice_read", "publish.before_rename", "publish.after_rename")

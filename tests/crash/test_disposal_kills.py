@@ -118,6 +118,7 @@ def stories(root: Path, points: tuple[str, ...], archive: Path | None) -> Iterat
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_kill_while_a_source_is_deleted_loses_nothing_else(tmp_path):
     """C1, C16: before, in the middle of, and after the removal."""
     play(stories(tmp_path, REMOVING, None))
@@ -133,6 +134,7 @@ def test_a_kill_while_a_source_is_archived_leaves_one_whole(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_kill_while_a_source_is_copied_to_another_file_system_leaves_one_whole(
     tmp_path, elsewhere
 ):

@@ -121,6 +121,7 @@ def test_another_content_under_the_same_name(living: ServiceBench) -> None:
     assert {"again": "superseded", "again-r2": "published"} == datasets_of(living, "again")
 
 
+@pytest.mark.system
 def test_what_is_forgotten_while_it_is_compared(living: ServiceBench) -> None:
     """A person forgets it while its contents are compared: the word of the person holds."""
     acquisition = living.drop_acquisition("forgotten", {"ponder": b"1"})
@@ -231,6 +232,7 @@ def test_a_content_that_is_back_after_a_parked_one_is_published_again(
 # ---------------------------------------------------------------- in flight
 
 
+@pytest.mark.system
 def test_dropped_removed_before_its_turn_and_dropped_again(tmp_path: Path) -> None:
     """L13: what vanished before its turn is no reason to pass it over when it is back."""
     with bench(tmp_path) as service:

@@ -25,6 +25,7 @@ def can_hide() -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_hidden_limits_are_tolerated(tmp_path: Path):
     """L4: without /proc/sys nothing is known of the inotify limits, and all works as ever."""
     if not can_hide():

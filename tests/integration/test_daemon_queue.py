@@ -121,6 +121,7 @@ def test_a_poison_acquisition_is_parked_after_three_times(service):
     assert service.is_running()
 
 
+@pytest.mark.system
 def test_what_fails_twice_and_then_works_is_published(service):
     """L15, C11: two attempts are killed, the third succeeds; nobody has to restart anything."""
     service.start()
@@ -159,6 +160,7 @@ def test_what_is_touched_while_it_is_converted_is_converted_once(service):
     assert 1 == [str(job.state) for job in jobs_of(service)].count("succeeded")
 
 
+@pytest.mark.system
 def test_a_full_folder_does_not_starve_another(service):
     """Folders take turns: what comes last in a second folder is not last to be converted."""
     other = service.root / "other"

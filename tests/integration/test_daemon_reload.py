@@ -173,6 +173,7 @@ def test_more_workers_begin_at_once_and_running_jobs_keep_their_settings(service
 
 
 @pytest.mark.parametrize("is_copied", [False, True])
+@pytest.mark.system
 def test_a_folder_under_another_path_keeps_its_acquisitions(service, is_copied):
     """D11: the folder is its name; the same content under another path is not converted again."""
     service.write_config("scan_interval_s = 0.2")

@@ -173,6 +173,7 @@ def test_a_folder_that_hangs_stops_nobody(tmp_path, shim):
     assert "did not answer within 1 s" in bench.events("folder.unavailable")[0]["reason"]
 
 
+@pytest.mark.system
 def test_a_folder_that_hangs_from_the_start(tmp_path, shim):
     """C9: a daemon that starts while a folder hangs watches the other, and takes it up later."""
     bench = HangingBench(tmp_path, shim)
@@ -187,6 +188,7 @@ def test_a_folder_that_hangs_from_the_start(tmp_path, shim):
         bench.wait_until(lambda: {"em": "healthy", "other": "healthy"} == bench.states())
 
 
+@pytest.mark.system
 def test_a_symlink_to_a_folder_that_hangs(tmp_path, shim):
     """C9: a drop folder that is a symlink to what hangs holds nobody up either."""
     bench = HangingBench(tmp_path, shim, "link")

@@ -171,21 +171,25 @@ def unreadable_for_a_while(root: Path) -> None:
         daemon.wait_until(lambda: "healthy" == folder_of(daemon)["state"])
 
 
+@pytest.mark.system
 def test_too_few_watches(tmp_path):
     """L2: with fewer watches than folders everything is found by scans, and the sysctl is named."""
     run_inside("-Ur", too_few_watches, tmp_path)
 
 
+@pytest.mark.system
 def test_watches_that_run_out_later(tmp_path):
     """L2: a tree moved in beyond the limit is found, and half a watch does not pass for a whole."""
     run_inside("-Ur", watches_run_out_later, tmp_path)
 
 
+@pytest.mark.system
 def test_no_inotify_instance(tmp_path):
     """L3: without an inotify instance the folder is polled, and the sysctl is named."""
     run_inside("-Ur", no_instance, tmp_path)
 
 
+@pytest.mark.system
 def test_hidden_proc(tmp_path):
     """L4: limits that cannot be read keep nobody from watching."""
     run_inside("-Urmpf", hidden_proc, tmp_path)
@@ -196,11 +200,13 @@ def test_a_share_that_goes_and_comes_back(tmp_path):
     run_inside("-Urm", remounted, tmp_path)
 
 
+@pytest.mark.system
 def test_a_mount_inside_a_drop_folder(tmp_path):
     """L9: a mount inside a drop folder is refused with what to do, once in the log."""
     run_inside("-Urm", mount_inside, tmp_path)
 
 
+@pytest.mark.system
 def test_a_folder_that_is_unreadable_for_a_while(tmp_path):
     """L10: what cannot be listed holds its acquisition back until it can be."""
     run_inside("-U", unreadable_for_a_while, tmp_path)

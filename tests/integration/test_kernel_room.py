@@ -236,26 +236,31 @@ def a_full_state_disk(root: Path) -> None:
         assert sorted(done) == published(daemon)
 
 
+@pytest.mark.system
 def test_too_little_room_pauses_the_folder(tmp_path):
     """C4, C23: the folder waits with one notice, no job fails, and it goes on by itself."""
     run_inside(too_little_room, tmp_path)
 
 
+@pytest.mark.system
 def test_too_few_inodes_pause_the_folder(tmp_path):
     """C5: inodes are room too."""
     run_inside(too_few_inodes, tmp_path)
 
 
+@pytest.mark.system
 def test_a_disk_that_runs_full(tmp_path):
     """C4: in the middle of a conversion: staging is removed, the job waits, then succeeds."""
     run_inside(full_in_the_middle, tmp_path)
 
 
+@pytest.mark.system
 def test_a_reserve_that_is_eaten(tmp_path):
     """C4: what others write beside a conversion does not let it fill the disk."""
     run_inside(a_reserve_that_is_eaten, tmp_path)
 
 
+@pytest.mark.system
 def test_a_target_that_turns_read_only(tmp_path):
     """C20, C23: no attempt, one notice for the folder, and no person needed."""
     run_inside(a_target_that_turns_read_only, tmp_path)

@@ -92,6 +92,7 @@ def test_a_tree_copied_in(daemon, tmp_path):
     )
 
 
+@pytest.mark.system
 def test_a_folder_moved_out_and_written_to(daemon, tmp_path):
     """L17: what is written into a folder after it was moved out concerns nobody."""
     daemon.drop_acquisition("run", {"a.tif": b"x"})
@@ -123,6 +124,7 @@ def test_a_root_that_becomes_a_symlink(daemon):
     daemon.wait_until(lambda: "run" in daemon.datasets())
 
 
+@pytest.mark.system
 def test_a_file_changed_through_another_name(poller, tmp_path):
     """L18: a file changed through a hard link elsewhere brings no event; a scan finds it."""
     run = poller.drop_acquisition("run", {"a.tif": b"x"})
@@ -132,6 +134,7 @@ def test_a_file_changed_through_another_name(poller, tmp_path):
     poller.wait_until(lambda: ["run", "run-r2"] == published(poller))
 
 
+@pytest.mark.system
 def test_odd_names_are_converted(poller):
     """L19, L20, L22: no UTF-8, newlines, twins of case and of Unicode, names of 255 bytes."""
     names = [

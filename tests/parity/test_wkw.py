@@ -92,6 +92,7 @@ def test_every_codec_with_small_cubes(tmp_path: Path, codec) -> None:
     assert len(list((tmp_path / "wkw/color/1").glob("z*/y*/x*.wkw"))) == 18
 
 
+@pytest.mark.system
 def test_planes_that_do_not_fit_are_streamed_in_swaths(tmp_path: Path) -> None:
     """Cubes that two swaths share are whole; later passes read WKW back."""
     layer = SyntheticLayer(shape_zyx=(40, 2100, 2100), content="em")

@@ -227,12 +227,18 @@ def test_keys_come_from_one_list():
     assert not keys - KEYS
 
 
+def is_event(node: ast.expr) -> bool:
+    """Tell whether an expression is one of our events."""
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "Event"
+    )
+
+
 def logged_keys(path: Path) -> Iterator[str]:
     """Yield the keywords of each call whose first argument is one of our events."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if (
-            isinstance(node, ast.Call)
-            and node.args
-            and ast.unparse(node.args[0]).startswith("Event.")
-        ):
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)) if "Event." in text else ():
+        if isinstance(node, ast.Call) and node.args and is_event(node.args[0]):
             yield from (keyword.arg for keyword in node.keywords if keyword.arg)

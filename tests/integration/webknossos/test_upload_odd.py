@@ -89,6 +89,7 @@ def test_a_proxy_does_not_make_a_dataset_vanish(
     ["user", "datastores", "folder_tree", "list_datasets", "reserve", "chunk", "test_chunk",
      "data", "update", "is_valid_new_name", "health"],
 )  # fmt: skip
+@pytest.mark.system
 def test_a_proxy_that_answers_with_a_page_does_no_harm(
     courier: Courier,
     server: WebknossosServer,

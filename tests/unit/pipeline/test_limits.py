@@ -70,6 +70,7 @@ def test_memory_stays_within_the_budget(
     assert answer["peak_mib"] <= budget_mib
 
 
+@pytest.mark.system
 def test_a_plane_in_swaths_needs_less_memory(tmp_path: Path) -> None:
     """The same stack in one swath and in several: the slab is what makes the difference."""
     write_noise(tmp_path / "run", (32, 2048, 1024), "tif")

@@ -128,6 +128,7 @@ def test_a_channel_that_is_not_there_cannot_be_black(tmp_path):
         stackwatch.convert(path, tmp_path / "dataset", missing_slices="black")
 
 
+@pytest.mark.system
 def test_tall_mosaic_by_rows(tmp_path, monkeypatch):
     """A mosaic beyond the memory is read strip by strip, never whole."""
     rng = np.random.default_rng(2)
