@@ -157,6 +157,25 @@ def test_a_dataset_in_a_bucket_is_registered_where_it_is(tmp_path: Path, bucket:
 
 
 @pytest.mark.system
+def test_tensorstore_reads_a_bucket(tmp_path: Path, bucket: Objects, endpoint: str):
+    """A third reader finds the same voxels at the same address."""
+    tensorstore = pytest.importorskip("tensorstore")
+    source = acquire(tmp_path)
+    stackwatch.convert(source, tmp_path / "run", voxel_size_nm=EDGES)
+    stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
+    path = f"{bucket.url}/run/labels/1/".removeprefix(f"s3://{BUCKET}/")
+    store = {
+        "driver": "s3", "bucket": BUCKET, "path": path, "endpoint": endpoint,
+        "aws_region": "us-east-1", "aws_credentials": {"type": "environment"},
+    }  # fmt: skip
+    opened = tensorstore.open({"driver": "zarr3", "kvstore": store}, read=True).result()
+
+    np.testing.assert_array_equal(
+        read_with_zarr(tmp_path / "run" / "labels" / "1"), opened.read().result()
+    )
+
+
+@pytest.mark.system
 def test_an_existing_dataset_is_not_touched(tmp_path: Path, bucket: Objects):
     """A second conversion to the same address is refused before it writes."""
     source = acquire(tmp_path, 20)
