@@ -156,7 +156,8 @@ class Service:
             deliveries,
             Page(self._watching, self._conversions, deliveries, clock, self._heartbeats, self._ask),
             Watchdog(self._heartbeats, self._notifier, clock),  # the last one
-        )
+            mistakes=self._mistakes, guard=self._conversions.guard, clock=clock,
+        )  # fmt: skip
         self._backups = Backups(state_dir, clock)
         self._control = ControlServer(state_dir, self._ask, self._heartbeats.expect(CONTROL))
         self._started_s = self._beaten_s = clock.monotonic()

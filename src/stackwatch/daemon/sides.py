@@ -1,18 +1,34 @@
 """Work that goes on beside watching and converting: putting sources away, delivering, telling.
 
 The service knows such work as a list of sides; each keeps its own state, and none of them may hold
-up the main thread.
+up the main thread. A mistake of ours in one of them is none of the others' business: it is logged,
+that side rests for a while, and the rest goes on.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from stackwatch.clock import Clock
 from stackwatch.daemon.children import Child
+from stackwatch.daemon.guard import LedgerGuard
+from stackwatch.daemon.mistakes import Mistakes
+from stackwatch.errors import (
+    IllegalTransitionError,
+    LedgerError,
+    LedgerUnwritableError,
+    StackwatchError,
+)
 from stackwatch.settings import Settings
 
 if TYPE_CHECKING:
     from stackwatch.daemon.drain import Pending
+
+REST_S: Final = 60.0
+REST_MOST_S: Final = 600.0
+"""After a mistake a side rests for a minute, after each further one for twice as long: one that
+fails for ever stays below what ends the service."""
 
 
 class Side:
@@ -69,10 +85,24 @@ class SideSaid:
 
 
 class Sides:
-    """All sides of a service, asked together."""
+    """All sides of a service, asked together; each is shielded from the mistakes of the others.
 
-    def __init__(self, *sides: Side) -> None:
+    Parameters
+    ----------
+    *sides : Side
+        In the order in which they are asked.
+    mistakes : Mistakes
+    guard : LedgerGuard
+    clock : Clock
+    """
+
+    def __init__(self, *sides: Side, mistakes: Mistakes, guard: LedgerGuard, clock: Clock) -> None:
         self._sides = sides
+        self._mistakes = mistakes
+        self._guard = guard
+        self._clock = clock
+        self._rests: dict[Side, tuple[float, float]] = {}
+        """Until when each side rests, and for how long; forgotten when it does its work again."""
 
     def begin(self, settings: Settings) -> None:
         """Start each."""
@@ -90,9 +120,20 @@ class Sides:
             side.poke()
 
     def tick(self) -> None:
-        """Let each do what is due."""
+        """Let each do what is due.
+
+        Raises
+        ------
+        LedgerError
+            The ledger is damaged: the service ends.
+        UnexpectedError
+            There were too many mistakes of late: the service ends.
+        """
+        now_s = self._clock.monotonic()
         for side in self._sides:
-            side.tick()
+            until_s, _ = self._rests.get(side, (now_s, 0.0))
+            if now_s >= until_s and self._shield(side, side.tick):
+                self._rests.pop(side, None)
 
     def pending(self) -> "Iterator[Pending]":
         """Yield what `run --once` has to wait for."""
@@ -107,7 +148,8 @@ class Sides:
     def stop(self) -> None:
         """Have each end its processes."""
         for side in self._sides:
-            side.stop()
+            with contextlib.suppress(StackwatchError):  # the others have to end theirs too
+                self._shield(side, side.stop)
 
     @property
     def has_children(self) -> bool:
@@ -117,4 +159,22 @@ class Sides:
     def close(self) -> None:
         """Have each release what it holds."""
         for side in self._sides:
-            side.close()
+            with contextlib.suppress(StackwatchError):
+                self._shield(side, side.close)
+
+    def _shield(self, side: Side, deed: Callable[[], None]) -> bool:
+        """Let a side do something; tell whether it went well."""
+        try:
+            deed()
+        except LedgerUnwritableError as error:
+            self._guard.note(error)
+            return True  # the disk's fault
+        except Exception as error:
+            if isinstance(error, LedgerError) and not isinstance(error, IllegalTransitionError):
+                raise
+            _, before_s = self._rests.get(side, (0.0, 0.0))
+            rest_s = min(2 * before_s, REST_MOST_S) or REST_S
+            self._rests[side] = (self._clock.monotonic() + rest_s, rest_s)
+            self._mistakes.note("", error)
+            return False
+        return True

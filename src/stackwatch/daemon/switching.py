@@ -40,12 +40,12 @@ class SettingsSwitch:
         UsageError
             They did not come from a file.
         """
+        self._notifier.reloading()  # first: systemd waits for it, whatever comes of it
         try:
             self._reload.begin(*([reply] if reply is not None else []))
         except StackwatchError as error:
             self._refuse(error)
             raise
-        self._notifier.reloading()
 
     def begin_unasked(self) -> None:
         """Begin because of a signal: nobody waits for an answer."""
