@@ -44,6 +44,7 @@ def test_the_demo_shows_the_whole_service(tmp_path: Path):
     assert events[-1] == "daemon.stopped"
 
 
+@pytest.mark.system
 def test_a_stopped_demo_leaves_nothing(tmp_path: Path):
     """A demo that is stopped takes its service and its folder with it."""
     child = subprocess.Popen(

@@ -135,6 +135,7 @@ def test_people_are_told_in_words(lab: Lab):
     assert not (lab.root / "state").exists()
 
 
+@pytest.mark.system
 def test_what_goes_on_changing_is_left_after_the_patience(lab: Lab):
     """--for bounds the run: what is still written to is left for the next time, exit code 1."""
     growing = lab.drop / "growing"

@@ -74,6 +74,7 @@ def test_a_kill_in_the_middle_or_together_with_the_daemon(tmp_path, failpoint):
 
 
 @pytest.mark.parametrize("failpoint", ["convert.slab_written:2", "publish.after_rename"])
+@pytest.mark.system
 def test_a_kill_while_wkw_is_written(tmp_path, failpoint):
     """C1: blocks that waited for their cube are gone with the staging; the next start writes it."""
     kill_a_conversion(tmp_path, failpoint, slices=70, store_format="wkw")
@@ -120,6 +121,7 @@ def test_every_pair_of_kills_costs_nothing_but_time(tmp_path):
     kill_stand_ins(tmp_path, PAIRS)
 
 
+@pytest.mark.system
 def test_a_kill_while_a_dataset_is_replaced_leaves_the_old_or_the_new(tmp_path):
     """C1, D6: with `on_change = "replace"` a reader sees the old dataset or the new one, whole."""
     stories, targets = [], []

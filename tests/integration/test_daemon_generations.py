@@ -108,6 +108,7 @@ def test_a_later_content_is_a_generation_of_its_own(living: ServiceBench, change
     assert (str(living.target / name), 2) == (line["path"], line["generation"])
 
 
+@pytest.mark.system
 def test_another_content_under_the_same_name(living: ServiceBench) -> None:
     """D4: A is removed, another A is dropped: it is converted too, and flags the older one."""
     acquisition = living.drop_acquisition("again", {"1.tif": b"first"})
@@ -140,6 +141,7 @@ def test_what_is_forgotten_while_it_is_compared(living: ServiceBench) -> None:
     assert 1 == len(jobs_of(living, "forgotten"))
 
 
+@pytest.mark.system
 def test_the_same_content_under_another_name(living: ServiceBench) -> None:
     """D5: a copy is converted, since somebody wanted it; log and history name its twin."""
     acquisition = living.drop_acquisition("original", {"1.tif": b"the same"})
@@ -159,6 +161,7 @@ def test_the_same_content_under_another_name(living: ServiceBench) -> None:
     assert str(living.target / "original") == event.facts["twin"]
 
 
+@pytest.mark.system
 def test_a_scanner_that_closes_its_file_again_and_again(living: ServiceBench) -> None:
     """D1: five times opened, written and closed: one job, one dataset."""
     path = living.drop / "scan.tif"
@@ -175,6 +178,7 @@ def test_a_scanner_that_closes_its_file_again_and_again(living: ServiceBench) ->
 # ---------------------------------------------------------------- the same content, once more
 
 
+@pytest.mark.system
 def test_a_copy_over_itself_converts_nothing(living: ServiceBench) -> None:
     """D13: `cp -p` over each file by rename: other inodes, the same content."""
     acquisition = living.drop_acquisition("over", {"1.tif": b"one", "2.tif": b"two"})
@@ -189,6 +193,7 @@ def test_a_copy_over_itself_converts_nothing(living: ServiceBench) -> None:
     assert ("published", 1) == (state_of(living, "over"), len(jobs_of(living, "over")))
 
 
+@pytest.mark.system
 def test_an_acquisition_that_is_away_for_a_while_converts_nothing(living: ServiceBench) -> None:
     """D3: gone, and back with other inodes and the same times."""
     acquisition = living.drop_acquisition("away", {"1.tif": b"one", "2.tif": b"two"})
@@ -339,6 +344,7 @@ def remove_last(acquisition: Path) -> None:
         pytest.param(remove_last, stack_of(4), id="D8-delete"),
     ],
 )
+@pytest.mark.system
 def test_a_change_while_it_is_read(
     tmp_path: Path, change: Callable[[Path], None], expected_zyx: np.ndarray
 ) -> None:
@@ -364,6 +370,7 @@ def test_a_change_while_it_is_read(
         assert not list((service.target / ".stackwatch").glob("[0-9]*-[0-9]*"))
 
 
+@pytest.mark.system
 def test_a_folder_that_is_removed_while_it_is_read_and_dropped_again(tmp_path: Path) -> None:
     """D8, L13: nothing is published of what is gone; what is dropped again is converted."""
     with bench(tmp_path, worker=None) as service:

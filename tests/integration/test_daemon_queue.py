@@ -54,6 +54,7 @@ def await_worker(service: ServiceBench, key: str) -> int:
     return worker_of(service, key)
 
 
+@pytest.mark.system
 def test_a_stop_does_not_wait_for_a_worker_that_does_not_hear(service):
     """C2: after `stop_timeout_s` it is killed; the job is back in the queue, staging is gone."""
     service.write_config(daemon="stop_timeout_s = 0.5")
@@ -77,6 +78,7 @@ def test_a_stop_does_not_wait_for_a_worker_that_does_not_hear(service):
     assert [] == list((service.target / ".stackwatch").glob("*-*"))
 
 
+@pytest.mark.system
 def test_a_stop_does_not_wait_for_a_target_that_hangs(service):
     """C2, C10: the process that looks at targets hangs; the daemon answers, and ends in time."""
     service.start()
@@ -186,6 +188,7 @@ def test_a_full_folder_does_not_starve_another(service):
     assert "single" == order[1]
 
 
+@pytest.mark.system
 def test_the_log_of_a_service_whose_reader_is_gone(tmp_path):
     """C7, C8: with `/dev/full` as its log the daemon works, answers and ends as ever."""
     with bench(tmp_path) as service:

@@ -116,6 +116,7 @@ def test_a_dry_run_tells_once_and_a_damaged_dataset_keeps_its_source(service):
     assert 0 == service.stop()
 
 
+@pytest.mark.system
 def test_a_change_after_publishing_keeps_the_source(service):
     """C16: what changed since becomes a new generation, and only that is put away."""
     configure(service, DELETE)

@@ -64,6 +64,7 @@ def test_a_burst_beyond_the_kernels_queue(daemon):
     assert limit // 4 + 500 == first["files"]
 
 
+@pytest.mark.system
 def test_a_tree_moved_in(daemon, tmp_path):
     """E6: a folder moved in by rename settles, and a file that comes a moment later is in it."""
     made = tmp_path / "made/deep"
@@ -80,6 +81,7 @@ def test_a_tree_moved_in(daemon, tmp_path):
     daemon.wait_until(lambda: newest() == b"ab")
 
 
+@pytest.mark.system
 def test_a_tree_copied_in(daemon, tmp_path):
     """E7: files in folders that were just made are all there, whatever events they had."""
     for number in range(180):
@@ -106,6 +108,7 @@ def test_a_folder_moved_out_and_written_to(daemon, tmp_path):
     assert [] == daemon.events("job.failed")
 
 
+@pytest.mark.system
 def test_a_root_that_is_made_anew(daemon):
     """L8: a drop folder that was moved away and made again is watched again."""
     daemon.drop.rename(daemon.drop.with_name("old"))
@@ -114,6 +117,7 @@ def test_a_root_that_is_made_anew(daemon):
     daemon.wait_until(lambda: "run" in daemon.datasets())
 
 
+@pytest.mark.system
 def test_a_root_that_becomes_a_symlink(daemon):
     """L8: a drop folder replaced by a symlink to another folder shows what lies there."""
     elsewhere = daemon.drop.with_name("elsewhere")
@@ -157,6 +161,7 @@ def test_odd_names_are_converted(poller):
         assert "\\ud" not in text.lower()
 
 
+@pytest.mark.system
 def test_what_is_no_file_is_refused(poller):
     """L23, L24: pipes, sockets and symlinks are never opened or followed, and are told of once."""
     outside = poller.root / "outside"
@@ -184,6 +189,7 @@ def test_what_is_no_file_is_refused(poller):
     assert (3, 3) == (explained["refused"], len(explained["refusals"]))
 
 
+@pytest.mark.system
 def test_dropped_again_after_it_vanished(poller):
     """L13: an acquisition that is removed before it settles and dropped again is converted."""
     run = poller.drop / "run"
@@ -201,6 +207,7 @@ def test_dropped_again_after_it_vanished(poller):
 
 
 @pytest.mark.filterwarnings("ignore:Callback with id")  # watchdog says so where folders come fast
+@pytest.mark.system
 def test_nothing_is_lost_between_watch_and_scan(tmp_path):
     """L11: what is made while the watch begins is told by it, or seen by the scan after it."""
     lost = []
@@ -237,6 +244,7 @@ def test_nothing_is_lost_between_watch_and_scan(tmp_path):
     assert [] == lost
 
 
+@pytest.mark.system
 def test_renamed_while_it_is_converted(tmp_path):
     """D9: a folder renamed while it is converted is converted once, and nothing is parked."""
     with bench(tmp_path, folder=EVENTS_ALONE) as daemon:

@@ -42,6 +42,7 @@ def test_a_service_that_works_is_told_and_left_as_it_was(tmp_path):
     assert "ignored" == acquisition.state
 
 
+@pytest.mark.system
 def test_a_service_that_parks_it_says_why(tmp_path):
     """Exit code 75 with the service's own reason; nothing is left in the drop folder."""
     with bench(tmp_path, worker=None, folder="max_gib = 0.0000001\nreserve_gib = 0") as service:

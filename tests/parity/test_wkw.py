@@ -76,6 +76,7 @@ def test_both_formats_hold_the_same_voxels(tmp_path: Path, dtype, samples, shape
 
 
 @pytest.mark.parametrize("codec", ["none", "lz4", "lz4hc", "lz4hc-9"])
+@pytest.mark.system
 def test_every_codec_with_small_cubes(tmp_path: Path, codec) -> None:
     """Color and segmentation beside each other, over many cubes."""
     shape = (40, 70, 75)

@@ -3,6 +3,7 @@
 import pytest
 
 from stackwatch.daemon.notice_rules import (
+    BATCH_MAX,
     FIRST_WAIT_US,
     GIVE_UP_US,
     LONGEST_WAIT_US,
@@ -68,6 +69,31 @@ def test_the_first_at_once_then_a_digest():
     assert () == choose_due([new, failed], NOW_US, next_new_us=NOW_US + 1)
     assert (failed,) == choose_due([new, failed], NOW_US + 10, next_new_us=NOW_US + 99)
     assert (failed, new) == choose_due([new, failed], NOW_US + 99, next_new_us=NOW_US + 99)
+
+
+def test_what_failed_is_tried_again_together():
+    """A receiver that is back gets one message, not one for each wait; new notices still wait."""
+    failed = [notice(n, attempt=n, not_before_us=NOW_US + n) for n in (1, 2, 3)]
+
+    assert tuple(failed) == choose_due([*failed, notice(4)], NOW_US + 2, next_new_us=NOW_US + 99)
+
+
+def test_whose_time_has_come_is_not_crowded_out():
+    """More than one message holds: those that only come along are left behind first."""
+    failed = [notice(n, attempt=5, not_before_us=NOW_US + 9) for n in range(BATCH_MAX)]
+    ready = notice(BATCH_MAX, attempt=1, not_before_us=NOW_US)
+
+    chosen = choose_due([*failed, ready], NOW_US, next_new_us=0)
+
+    assert (BATCH_MAX, ready) == (len(chosen), chosen[-1])
+
+
+def test_a_clock_that_was_set_back_silences_nobody():
+    """A moment further away than any wait is no reason to wait for it."""
+    failed = notice(1, attempt=3, not_before_us=NOW_US)
+
+    assert (failed,) == choose_due([failed], NOW_US - GIVE_UP_US, next_new_us=0)
+    assert () == choose_due([failed], NOW_US - LONGEST_WAIT_US, next_new_us=0)
 
 
 def answer(receiver="a", *, is_reached=True, notices=(1,)):
@@ -144,9 +170,10 @@ def test_a_flood_is_cut():
 
 def test_a_line_is_one_line():
     """Line ends and endless messages of an error do not tear a message apart."""
-    facts = {"name": "em/a\nb", "message": "x\r\ny " * 500, "link": "https://wk/1"}
+    facts = {"name": "em/a\nb\x1b[2J\x9b", "message": "x\r\ny " * 500, "link": "https://wk/1"}
     (line,) = write_message([notice(facts=facts)], "mic3", NOW_US).lines
 
     assert "\n" not in line
     assert "\r" not in line
+    assert line.isprintable()
     assert len(line) <= 400

@@ -56,6 +56,25 @@ def test_trouble_is_open_until_it_is_over(ledger):
     assert [other.subject] == [n.subject for n in ledger.notices.open_problems()]
 
 
+def test_what_was_told_long_ago_is_removed_and_no_trouble_begins_anew(ledger, clock):
+    """A year of a share that comes and goes leaves nothing; what is open or due stays."""
+    share = [NewNotice("share-down", "folder:em", is_recovery=over) for over in (False, True)]
+    for new in share * 20:
+        ledger.notices.finish(ledger.notices.record(new).notice_id, NoticeState.SENT)
+    ledger.notices.finish(ledger.notices.record(TROUBLE).notice_id, NoticeState.SENT)
+    waits = ledger.notices.record(NewNotice("disk-low", "folder:em"))
+    ledger.notices.record(
+        NewNotice("disk-low", "folder:em", is_recovery=True), NoticeState.DROPPED
+    )
+    later_us = round(clock.now() * 1e6) + 1
+    removed = [ledger.notices.remove_old(later_us, limit=25) for _ in range(3)]
+
+    assert [25, 15, 0] == removed
+    assert [TROUBLE.subject] == [one.subject for one in ledger.notices.open_problems()]
+    assert (waits,) == ledger.notices.due()
+    assert 0 == ledger.notices.remove_old(0, limit=25)
+
+
 def test_parked_acquisitions_tell_why(ledger, queue):
     """Name, job, reason and moment; one that went away is nobody's trouble."""
     queue()

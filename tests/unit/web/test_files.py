@@ -1,14 +1,20 @@
 """Files below one directory and no others: paths, links, ranges, data of datasets, pictures."""
 
 import os
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackwatch.testing.pages import PageBench, RawAnswer
+from stackwatch.testing.pages import PageBench, RawAnswer, await_true
 from stackwatch.web.files import PIECE, OutOfRange, open_inside, parse_range, split_inside
+from stackwatch.web.threads import THREADS_MAX
 
 CONTENT = bytes(range(256)) * 4 * (PIECE // 512)
 
@@ -171,3 +177,79 @@ def test_no_descriptor_is_left_open(tmp_path: Path):
     assert opened is not None
     assert before + 1 == len(list(Path("/proc/self/fd").iterdir()))
     os.close(opened.descriptor)
+
+
+def test_no_file_stays_open_for_clients_that_go_away(own: PageBench, data: str):
+    """Whoever leaves before the first byte, as viewers do all the time, costs no descriptor."""
+    host, _, port = own.server.address.rpartition(":")
+    path = own.world.root / "datasets" / "em1" / "cortex_031" / "color" / "c" / "0"
+    asked = f"GET {data}/color/c/0 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    for _ in range(40):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(asked)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    assert CONTENT == fetch(own, f"{data}/color/c/0").content
+    await_true(lambda: not count_open(path))
+
+
+def count_open(path: Path) -> int:
+    """Return how many descriptors of this process lead to a file."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            found += link.readlink() == path
+    return found
+
+
+def test_many_readers_at_once_get_all(own: PageBench, data: str):
+    """More answers than there are threads: each waits for its turn, and none is cut short."""
+    with ThreadPoolExecutor(3 * THREADS_MAX) as readers:
+        asked = [readers.submit(fetch, own, f"{data}/color/c/0") for _ in range(3 * THREADS_MAX)]
+        assert {CONTENT} == {one.result().content for one in asked}
+
+
+def test_a_file_that_is_cut_short_is_no_mistake(
+    own: PageBench, data: str, caplog: pytest.LogCaptureFixture
+):
+    """The client sees that bytes are missing; nothing of it stands in the log."""
+    path = own.world.root / "datasets" / "em1" / "cortex_031" / "color" / "cut"
+    path.write_bytes(bytes(64 * PIECE))
+    with own.client.stream("GET", f"{data}/color/cut") as answer:
+        os.truncate(path, PIECE)
+        with pytest.raises(httpx.RemoteProtocolError):
+            answer.read()
+
+    assert "mistake" not in caplog.text
+    await_true(lambda: not count_open(path))
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.js", "page.svg", "page.css"])
+def test_data_is_never_a_page_of_ours(busy: PageBench, data: str, name: str):
+    """What somebody has laid into a dataset can run nothing in the name of this page."""
+    (busy.world.root / "datasets" / "em1" / "cortex_031" / name).write_text("alert(1)")
+
+    assert "application/octet-stream" == fetch(busy, f"{data}/{name}").headers["content-type"]
+
+
+def test_a_dataset_that_became_a_link_is_not_followed(own: PageBench, data: str, tmp_path: Path):
+    """Who may write to a target cannot have the service's own files served that way."""
+    place = own.world.root / "datasets" / "em1" / "cortex_031"
+    aside, secret = place.with_name("aside"), tmp_path / "secret"
+    secret.write_text("secret", encoding="utf-8")
+    place.rename(aside)
+    place.symlink_to(tmp_path)
+    try:
+        assert 404 == fetch(own, f"{data}/secret").status
+    finally:
+        place.unlink()
+        aside.rename(place)
+
+
+def test_a_part_of_another_state_is_the_whole(busy: PageBench, data: str):
+    """A download that is taken up again gets everything if the file is another one meanwhile."""
+    answer = fetch(busy, f"{data}/color/c/0", range="bytes=0-3", if_range='"another"')
+    assert (200, CONTENT) == (answer.status, answer.content)
+    mark = answer.headers["etag"]
+    assert 206 == fetch(busy, f"{data}/color/c/0", range="bytes=0-3", if_range=mark).status
