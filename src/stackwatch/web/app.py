@@ -163,7 +163,8 @@ async def _data(site: Site, request: Request) -> Response:
     dataset = site.browser.find_dataset(int(number)) if is_number(number) else None
     if dataset is None:
         raise HTTPException(404)
-    return await serve_file(request, site.reading, dataset.path, request.path_params["inside"], 300)
+    inside: str = request.path_params["inside"]
+    return await serve_file(request, site.data, dataset.path, inside, 300, is_data=True)
 
 
 async def _viewer(site: Site, request: Request) -> Response:
@@ -171,7 +172,7 @@ async def _viewer(site: Site, request: Request) -> Response:
     if root is None:
         raise HTTPException(404)
     inside = request.path_params["inside"] or "index.html"
-    return await serve_file(request, site.reading, root, inside)
+    return await serve_file(request, site.reading, root.resolve(), inside)
 
 
 async def _show_viewer(site: Site, request: Request) -> Response:
@@ -181,7 +182,7 @@ async def _show_viewer(site: Site, request: Request) -> Response:
         raise HTTPException(404)
     origin = f"{request.url.scheme}://{request.headers['host']}"
     place = dataset.path
-    properties = await site.reading.run(lambda: read_properties(place))
+    properties = await site.data.run(lambda: read_properties(place))
     page = build_viewer_page(origin, dataset, properties)
     text = render_page(site.view(site.session_of(request)), page, request.url.path)
     return HTMLResponse(text.encode("utf-8", "backslashreplace"))

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from stackwatch.web.threads import Busy
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,18 +37,18 @@ _TYPES: Final = {
     ".wasm": "application/wasm",
     ".woff2": "font/woff2",
 }
+_BYTES: Final = "application/octet-stream"
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 _BENEATH: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opened:
-    """A file that is open for reading.
+    """A file that is open for reading; whoever opened it closes it.
 
     Attributes
     ----------
     descriptor : int
-        The caller closes it.
     size : int
     mark : str
         Changes with the file.
@@ -55,6 +57,17 @@ class Opened:
     descriptor: int
     size: int
     mark: str
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            with suppress(OSError):  # a share that has gone away
+                os.close(descriptor)
+
+
+class CutShort(Exception):  # noqa: N818 - it says what is so
+    """A file became shorter, or cannot be read on: the connection ends, and the client knows."""
 
 
 class OutOfRange(Exception):  # noqa: N818 - it says what is so, and becomes the answer 416
@@ -80,13 +93,13 @@ def open_inside(root: Path, steps: Sequence[str]) -> Opened | None:
     Parameters
     ----------
     root : Path
-        May be a link itself; nothing below it is followed.
+        What lies above it may be a link; it is none itself, and nothing below it is followed.
     steps : sequence of str
         As `split_inside` gives them.
     """
     held = -1
     try:
-        held = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held = os.open(root, _BENEATH | os.O_DIRECTORY)
         for step in steps[:-1]:
             inner = os.open(step, _BENEATH | os.O_DIRECTORY, dir_fd=held)
             os.close(held)
@@ -137,7 +150,13 @@ def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 async def serve_file(
-    request: "Request", aside: "Aside", root: Path, inside: str, max_age_s: int = 0
+    request: "Request",
+    aside: "Aside",
+    root: Path,
+    inside: str,
+    max_age_s: int = 0,
+    *,
+    is_data: bool = False,
 ) -> "Response":
     """Return the answer with a file below a directory, or a part of it; 404 if there is none.
 
@@ -150,26 +169,38 @@ async def serve_file(
         The path below it, as the address has it.
     max_age_s : int
         How long a browser may keep it; 0: it asks each time whether it has changed.
+    is_data : bool
+        Others may write there: a browser is not to take anything for a page, a style or a script.
     """
-    from starlette.responses import PlainTextResponse, Response, StreamingResponse
+    from starlette.responses import PlainTextResponse
 
     steps = split_inside(inside)
     opened = await aside.run(lambda: open_inside(root, steps)) if steps is not None else None
     if opened is None:
         return PlainTextResponse("There is no such file.\n", 404)
-    headers = {
-        "accept-ranges": "bytes",
-        "etag": opened.mark,
-        "cache-control": f"private, max-age={max_age_s}" if max_age_s else "no-cache",
-        "content-type": _TYPES.get(Path(inside).suffix.lower(), "application/octet-stream"),
-    }
-    if request.headers.get("if-none-match") == opened.mark:
-        os.close(opened.descriptor)
+    kind = _TYPES.get(Path(inside).suffix.lower(), _BYTES)
+    if is_data and kind != _TYPES[".json"]:
+        kind = _BYTES
+    kept = f"private, max-age={max_age_s}" if max_age_s else "no-cache"
+    return _answer(request, aside, opened, {"content-type": kind, "cache-control": kept})
+
+
+def _answer(
+    request: "Request", aside: "Aside", opened: Opened, headers: dict[str, str]
+) -> "Response":
+    """Return the answer with an open file, or the part of it that is asked for."""
+    from starlette.responses import Response
+
+    asked = request.headers
+    headers |= {"accept-ranges": "bytes", "etag": opened.mark}
+    if asked.get("if-none-match") == opened.mark:
+        opened.close()
         return Response(status_code=304, headers=headers)
+    is_same = asked.get("if-range", opened.mark) == opened.mark
     try:
-        part = parse_range(request.headers.get("range"), opened.size)
+        part = parse_range(asked.get("range"), opened.size) if is_same else None
     except OutOfRange:
-        os.close(opened.descriptor)
+        opened.close()
         return Response(status_code=416, headers={"content-range": f"bytes */{opened.size}"})
     begin, end = part or (0, opened.size)
     headers["content-length"] = str(end - begin)
@@ -177,30 +208,46 @@ async def serve_file(
         headers["content-range"] = f"bytes {begin}-{end - 1}/{opened.size}"
     status = 200 if part is None else 206
     if request.method == "HEAD":
-        os.close(opened.descriptor)
+        opened.close()
         return Response(status_code=status, headers=headers)
-    pieces = _iter_pieces(aside, opened.descriptor, begin, end)
-    return StreamingResponse(pieces, status, headers)
+    return _streamed(aside, opened, (begin, end), status, headers)
+
+
+def _streamed(
+    aside: "Aside", opened: Opened, part: tuple[int, int], status: int, headers: dict[str, str]
+) -> "Response":
+    """Return an answer that closes its file however it ends.
+
+    Of a client that has gone away meanwhile not even the first byte is asked: what the bytes come
+    from never begins, and could close nothing.
+    """
+    from starlette.responses import StreamingResponse
+
+    class Streamed(StreamingResponse):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                opened.close()
+
+    return Streamed(_iter_pieces(aside, opened, *part), status, headers)
 
 
 async def _iter_pieces(
-    aside: "Aside", descriptor: int, begin: int, end: int
+    aside: "Aside", opened: Opened, begin: int, end: int
 ) -> AsyncIterator[bytes]:
     """Yield the bytes of a part of an open file; closed before the last of them is sent."""
-    is_open = True
-    try:
-        while begin < end:
+    descriptor = opened.descriptor
+    while begin < end:
+        try:
             piece = await aside.run(
                 lambda at=begin: os.pread(descriptor, min(PIECE, end - at), at)  # type: ignore[misc]
             )
-            begin += len(piece)
-            if not piece or begin >= end:
-                is_open = False
-                os.close(descriptor)
-            if not piece:
-                return  # it was cut meanwhile: the connection ends short, and the client knows
-            yield piece
-    finally:
-        if is_open:
-            with suppress(OSError):
-                os.close(descriptor)
+        except (Busy, OSError) as error:
+            raise CutShort from error
+        begin += len(piece)
+        if not piece:
+            raise CutShort
+        if begin >= end:
+            opened.close()
+        yield piece

@@ -5,11 +5,13 @@ header; what the page may load is only what this service serves.
 """
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from stackwatch.logs import Event, logger
+from stackwatch.web.files import CutShort
 from stackwatch.web.live import PageOptions
 
 Scope = MutableMapping[str, Any]
@@ -18,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([\w.-]+))(?::\d{1,5})?", re.ASCII)
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 
@@ -79,6 +82,8 @@ class Guard:
 
         try:
             await self._app(scope, receive, note)
+        except CutShort:
+            return  # the server ends a connection whose answer has no end
         except Exception as error:  # noqa: BLE001 - one bad request must not end the page
             logger().error(Event.MISTAKE_CAUGHT, path=scope["path"], exc_info=error)
             if not has_begun:
@@ -117,7 +122,7 @@ def is_our_name(host: str, options: PageOptions) -> bool:
     name = _name_of(host)
     if not name:
         return False
-    listening = _name_of(options.listen)
+    listening = options.listen.rpartition(":")[0].strip("[]").lower()
     known = {*_LOOPBACK, listening, *(one.lower() for one in options.hosts)}
     return name in known or (listening in _ANYWHERE and _is_number(name))
 
@@ -138,10 +143,8 @@ def is_own_site(headers: Iterable[tuple[bytes, bytes]], host: bytes) -> bool:
 
 def _name_of(host: str) -> str:
     """Return a host without its port, lower case; empty if it is none."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).lower() if match is not None else ""
 
 
 def _is_number(name: str) -> bool:

@@ -152,7 +152,7 @@ def _make_server(app: Any) -> Any:
             lifespan="off",
             interface="asgi3",
             log_config=None,
-            log_level="warning",
+            log_level="critical",  # what goes wrong is told by the guard; the rest is of clients
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -46,7 +46,9 @@ class Site:
     aside : Aside
         For what the main thread is asked.
     reading : Aside
-        For files, which may lie on a share that hangs.
+        For files of our own: pictures, the viewer.
+    data : Aside
+        For files of datasets, which may lie on a share that hangs.
     stopping : asyncio.Event
         Set when the page shall end: open streams end then.
     """
@@ -56,6 +58,7 @@ class Site:
         self.sessions = Sessions()
         self.aside = Aside()
         self.reading = Aside()
+        self.data = Aside()
         self.stopping = asyncio.Event()
         self.streams = Streams(self)
         self.metrics = Metrics(self)

@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 THREADS_MAX: Final = 16
+WAIT_S: Final = 10.0
+"""So long somebody waits for a thread: browsers ask for much at once, and most is done quickly."""
 
 
 class Busy(Exception):  # noqa: N818 - it says what is so, and becomes the answer 503
@@ -22,7 +24,7 @@ class Aside:
     """Runs functions in threads of their own, at most `THREADS_MAX` at a time."""
 
     def __init__(self) -> None:
-        self._running = 0
+        self._free = asyncio.Semaphore(THREADS_MAX)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Return what the function returns, or raise what it raises.
@@ -30,16 +32,19 @@ class Aside:
         Raises
         ------
         Busy
-            There are too many of them already; the caller answers that the client may come again.
+            There are too many of them for too long; the caller answers that the client may come
+            again.
         """
-        if self._running >= THREADS_MAX:
-            raise Busy
-        self._running += 1
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Busy from None
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
         def conclude(result: T | None, error: BaseException | None) -> None:
-            self._running -= 1
+            self._free.release()
             if future.cancelled():
                 return
             if error is not None:
@@ -58,5 +63,9 @@ class Aside:
             except RuntimeError:
                 return  # the loop has ended meanwhile: nobody waits any more
 
-        threading.Thread(target=act, name="page-aside", daemon=True).start()
+        try:
+            threading.Thread(target=act, name="page-aside", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads
+            self._free.release()
+            raise Busy from None
         return await future
