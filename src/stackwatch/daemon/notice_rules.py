@@ -14,7 +14,10 @@ GIVE_UP_US: Final = 3 * 86_400 * SECOND_US
 """What could not be told within so long is old news, and dropped."""
 
 BATCH_MAX: Final = 500
-"""More is not sent at once; a message names only the first of them anyway."""
+"""More is not recorded or sent at once; a message names only the first of them anyway."""
+
+KEPT_US: Final = 90 * 86_400 * SECOND_US
+"""What was told is kept for so long, trouble that is not over for ever."""
 
 SINCE: Final = "since_us"
 """Key in the facts of trouble: the same thing that begins anew is told anew."""
@@ -90,6 +93,9 @@ def plan_notices(
 def choose_due(due: Sequence[Notice], now_us: int, next_new_us: int) -> tuple[Notice, ...]:
     """Return what is to be sent now, oldest first.
 
+    Once something is to be tried again, all is that has failed before: a receiver that is back gets
+    one message, and one that stays away is not asked for each notice by itself.
+
     Parameters
     ----------
     due : sequence of Notice
@@ -98,12 +104,19 @@ def choose_due(due: Sequence[Notice], now_us: int, next_new_us: int) -> tuple[No
     next_new_us : int
         When new notices may be sent: one digest after the last.
     """
-    chosen = (
-        one
-        for one in due
-        if (one.not_before_us <= now_us if one.attempt else next_new_us <= now_us)
-    )
-    return tuple(sorted(chosen, key=lambda one: one.notice_id))[:BATCH_MAX]
+
+    def is_time(one: Notice) -> bool:
+        if not one.attempt:
+            return next_new_us <= now_us
+        # no wait is that long: the clock was set back
+        return one.not_before_us <= now_us or one.not_before_us > now_us + LONGEST_WAIT_US
+
+    ready = {one.notice_id for one in due if is_time(one)}
+    is_retried = any(one.attempt and one.notice_id in ready for one in due)
+    chosen = [one for one in due if one.notice_id in ready or (is_retried and one.attempt)]
+    # what only comes along must not crowd out whose time has come
+    chosen = sorted(chosen, key=lambda one: (one.notice_id not in ready, one.notice_id))
+    return tuple(sorted(chosen[:BATCH_MAX], key=lambda one: one.notice_id))
 
 
 @dataclass(frozen=True, slots=True)

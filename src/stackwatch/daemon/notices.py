@@ -8,6 +8,7 @@ notice is sent at least once: a process that is killed before its answers are re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,14 @@ from stackwatch.daemon.children import Child, module_command
 from stackwatch.daemon.conversions import Conversions
 from stackwatch.daemon.drain import Pending
 from stackwatch.daemon.guard import LedgerGuard
-from stackwatch.daemon.notice_rules import SECOND_US, choose_due, judge_attempt, plan_notices
+from stackwatch.daemon.notice_rules import (
+    BATCH_MAX,
+    KEPT_US,
+    SECOND_US,
+    choose_due,
+    judge_attempt,
+    plan_notices,
+)
 from stackwatch.daemon.sides import Side, SideSaid
 from stackwatch.daemon.troubles import Troubles
 from stackwatch.daemon.watching import Watching
@@ -36,6 +44,10 @@ from stackwatch.settings.outside import NoticesSettings
 
 NOTICE_COMMAND = module_command("stackwatch.daemon.notice_main")
 LOOK_S: Final = 5.0
+SWEEP_S: Final = 3600.0
+SWEPT_MAX: Final = 5000
+"""So many old notices are removed at once: the ledger is ours alone meanwhile."""
+
 DEADLINE_S: Final = 40.0
 """A receiver that has not answered by then is tried again later."""
 
@@ -89,7 +101,7 @@ class Notices(Side):
         self._failing: set[str] = set()
         self._sending: Sending | None = None
         self._due: tuple[Notice, ...] = ()
-        self._next_look_s = 0.0
+        self._next_look_s = self._next_sweep_s = 0.0
         self._last_new_us = self._began_us = 0
         self._is_stopping = False
 
@@ -133,6 +145,7 @@ class Notices(Side):
             return
         self._next_look_s = now_s + LOOK_S
         try:
+            self._sweep(now_s)
             self._look()
             self._due = self._ledger.notices.due()
         except LedgerUnwritableError as error:
@@ -164,21 +177,24 @@ class Notices(Side):
 
     def _look(self) -> None:
         about = self._settings.about
-        planned = tuple(
-            plan_notices(self._known, self._troubles.iter_now(), self._troubles.fate_of, about)
-        )
-        for new, state in planned:
-            recorded = self._ledger.notices.record(new, state)
-            if new.is_recovery:
-                self._known.pop(recorded.topic, None)
-            else:
-                self._known[recorded.topic] = recorded
+        plan = plan_notices(self._known, self._troubles.iter_now(), self._troubles.fate_of, about)
+        planned = tuple(islice(plan, BATCH_MAX))  # thousands may be parked: the rest comes next
+        if planned:
+            with self._ledger.notices.together():
+                recorded = [self._ledger.notices.record(new, state) for new, state in planned]
+            for one in recorded:
+                if one.is_recovery:
+                    self._known.pop(one.topic, None)
+                else:
+                    self._known[one.topic] = one
         if "delivered" in about:
             self._look_for_deliveries()
 
     def _look_for_deliveries(self) -> None:
         """Note what was delivered since the start; older deliveries are no news."""
-        for row in self._ledger.notices.delivered_since(self._began_us):
+        # of what is older still, the notice may have been removed by now
+        since_us = max(self._began_us, self._now_us() - KEPT_US // 2)
+        for row in self._ledger.notices.delivered_since(since_us):
             facts = {
                 "name": row["name"],
                 "folder": row["folder"],
@@ -188,6 +204,12 @@ class Notices(Side):
             }
             new = NewNotice("delivered", f"delivery:{row['delivery_id']}", facts)
             self._ledger.notices.record(new)
+
+    def _sweep(self, now_s: float) -> None:
+        """Remove what was told long ago: a share that comes and goes must not fill the ledger."""
+        if now_s >= self._next_sweep_s:
+            self._next_sweep_s = now_s + SWEEP_S
+            self._ledger.notices.remove_old(self._now_us() - KEPT_US, SWEPT_MAX)
 
     # ------------------------------------------------------------ sending
 
@@ -235,18 +257,19 @@ class Notices(Side):
         now_us = self._now_us()
         states = []
         retry_at_us = 0
-        for notice in sending.notices:
-            verdict = judge_attempt(notice, sending.answers, now_us, is_whole=sending.is_whole)
-            states.append(verdict.state)
-            # what a stop cut off is no failure: it is taken up at once after the next start
-            not_before_us = 0 if self._is_stopping else verdict.not_before_us
-            retry_at_us = max(retry_at_us, not_before_us)
-            if verdict.state is not NoticeState.SENT:
-                self._ledger.notices.record_attempt(
-                    notice, verdict.reached, verdict.error, not_before_us
-                )
-            if verdict.state is not NoticeState.DUE:
-                self._ledger.notices.finish(notice.notice_id, verdict.state)
+        with self._ledger.notices.together():
+            for notice in sending.notices:
+                verdict = judge_attempt(notice, sending.answers, now_us, is_whole=sending.is_whole)
+                states.append(verdict.state)
+                # what a stop cut off is no failure: it is taken up at once after the next start
+                not_before_us = 0 if self._is_stopping else verdict.not_before_us
+                retry_at_us = max(retry_at_us, not_before_us)
+                if verdict.state is not NoticeState.SENT:
+                    self._ledger.notices.record_attempt(
+                        notice, verdict.reached, verdict.error, not_before_us
+                    )
+                if verdict.state is not NoticeState.DUE:
+                    self._ledger.notices.finish(notice.notice_id, verdict.state)
         self._due = self._ledger.notices.due()
         if not self._is_stopping:
             self._log(sending, states, retry_at_us)

@@ -1,7 +1,8 @@
 """Verbs about notices: the outbox that outlives restarts, and what there is to tell of."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from stackwatch.ledger.book import Book
@@ -19,6 +20,12 @@ class NoticeVerbs:
 
     def __init__(self, book: Book) -> None:
         self._book = book
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one transaction of all verbs inside: hundreds of them cost one look at the disk."""
+        with self._book.transaction():
+            yield
 
     def record(self, new: NewNotice, state: NoticeState = NoticeState.DUE) -> Notice:
         """Put a notice into the outbox; or, with `dropped`, note that nobody needs to be told."""
@@ -75,6 +82,14 @@ class NoticeVerbs:
             self._book.rows(
                 "notice_finished", notice_id=notice_id, state=state, now_us=self._book.now_us()
             )
+
+    def remove_old(self, before_us: int, limit: int) -> int:
+        """Remove notices older than that, the oldest first; return how many were removed.
+
+        What is due stays, and so does the newest notice of trouble that is not over.
+        """
+        with self._book.transaction():
+            return len(self._book.rows("remove_old_notices", before_us=before_us, limit=limit))
 
     # ------------------------------------------------------------ what there is to tell of
 

@@ -453,6 +453,18 @@ WHERE id = :notice_id AND state = 'due';
 UPDATE notices SET state = :state, finished_at_us = :now_us
 WHERE id = :notice_id AND state = 'due';
 
+-- name: remove_old_notices
+DELETE FROM notices WHERE id IN (
+    SELECT n.id FROM notices AS n
+    WHERE n.created_at_us < :before_us AND NOT EXISTS (
+        SELECT 1 FROM notices AS d
+        WHERE d.kind = n.kind AND d.subject = n.subject AND d.state = 'due')
+    AND (n.is_recovery = 1 OR n.kind = 'delivered' OR EXISTS (
+        SELECT 1 FROM notices AS later
+        WHERE later.kind = n.kind AND later.subject = n.subject AND later.id > n.id))
+    ORDER BY n.id LIMIT :limit)
+RETURNING id;
+
 -- name: parked_acquisitions
 SELECT
     a.id AS acquisition_id, f.name AS folder, a.key, j.id AS job_id,

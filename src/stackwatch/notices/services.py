@@ -63,11 +63,15 @@ def load_services(file: Path) -> tuple[tuple[Service, ...], str]:
     # plain text is plain: nothing is interpreted, nothing is sent from threads of its own
     asset = apprise.AppriseAsset(async_mode=False, storage_mode=storage, secure_logging=True)
     config: Any = apprise.AppriseConfig(asset=asset)
-    with _listening(logging.ERROR) as said:
-        config.add_config(content, asset=asset, recursion=0)
-        # the method had another name before apprise 2
-        read = getattr(config, "services", None) or config.servers
-        found = tuple(_service(sender) for sender in read())
+    try:
+        with _listening(logging.ERROR) as said:
+            config.add_config(content, asset=asset, recursion=0)
+            # the method had another name before apprise 2
+            read = getattr(config, "services", None) or config.servers
+            found = tuple(_service(sender) for sender in read())
+    except Exception as error:  # noqa: BLE001 - a plugin raises what it likes; webhooks go on
+        why = f"apprise failed at one of its lines ({type(error).__name__})"
+        return (), f"“{show_path(file)}” cannot be used: {why}"
     if not found:
         return (), f"“{show_path(file)}” holds no address that apprise understands"
     if said:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stackwatch import __version__
+from stackwatch.model.acquisition import show_path
 from stackwatch.model.notice import Notice
 
 LINES_MAX: Final = 20
@@ -83,7 +84,10 @@ def write_message(notices: Sequence[Notice], host: str, sent_at_us: int) -> Mess
                 "at_utc": format_utc(one.created_at_us),
                 "began_at_utc": format_utc(began) if began is not None else None,
                 "text": line,
-                "facts": dict(one.facts),
+                "facts": {
+                    key: show_path(value) if isinstance(value, str) else value
+                    for key, value in one.facts.items()
+                },
             }
             for (one, began), line in zip(told[:LINES_MAX], lines, strict=False)
         ],
@@ -150,7 +154,8 @@ def _line(one: Notice, began_us: int | None) -> str:
         parts.append(f"Hint: {hint}")
     if link:
         parts.append(link)
-    line = " ".join(" – ".join(parts).split())
+    text = "".join(c if c.isprintable() else " " for c in " – ".join(parts))
+    line = " ".join(text.split())
     return line if len(line) <= LINE_LONGEST else line[: LINE_LONGEST - 2] + " …"
 
 

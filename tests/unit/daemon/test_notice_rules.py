@@ -1,5 +1,7 @@
 """When people are told, what is folded into one line, and when it is tried again."""
 
+import json
+
 import pytest
 
 from stackwatch.daemon.notice_rules import (
@@ -171,7 +173,10 @@ def test_a_flood_is_cut():
 def test_a_line_is_one_line():
     """Line ends and endless messages of an error do not tear a message apart."""
     facts = {"name": "em/a\nb\x1b[2J\x9b", "message": "x\r\ny " * 500, "link": "https://wk/1"}
-    (line,) = write_message([notice(facts=facts)], "mic3", NOW_US).lines
+    facts["hint"] = "bytes \udcff"
+    message = write_message([notice(facts=facts)], "mic3", NOW_US)
+    (line,) = message.lines
+    json.dumps(message.document, ensure_ascii=False).encode()
 
     assert "\n" not in line
     assert "\r" not in line

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from stackwatch.daemon.guard import LedgerGuard
-from stackwatch.daemon.notice_rules import Fate
+from stackwatch.daemon.notice_rules import BATCH_MAX, Fate, Trouble
 from stackwatch.daemon.notices import LOOK_S, Notices
 from stackwatch.daemon.room import Pause
 from stackwatch.daemon.troubles import AWAY_S, SETTLED_S, Troubles
-from stackwatch.errors import DeliveryRefusedError
+from stackwatch.errors import DeliveryRefusedError, LedgerUnwritableError
 from stackwatch.ledger.ledger import Ledger
 from stackwatch.ledger.records import NewDataset
 from stackwatch.model.delivery import Delivered
@@ -226,3 +226,20 @@ def test_nobody_is_told_without_receivers(world, tmp_path):
 
     assert () == world.ledger.notices.due()
     assert () == side.pending()
+
+
+def test_a_thousand_troubles_are_recorded_in_pieces_and_none_is_lost(world, told, monkeypatch):
+    """One transaction for each piece; a piece that the disk refuses comes again, whole."""
+    troubles = [Trouble("parked", f"acquisition:{n}", {"name": "x"}) for n in range(BATCH_MAX + 1)]
+    monkeypatch.setattr(world.troubles, "iter_now", lambda: iter(troubles))
+    monkeypatch.setattr(LedgerGuard, "note", lambda _self, _error: None)
+    record, refusals = world.ledger.notices.record, ["no room"]
+
+    def refuse_once(new, state):
+        if new.subject == "acquisition:9" and refusals:
+            raise LedgerUnwritableError(refusals.pop())
+        return record(new, state)
+
+    monkeypatch.setattr(world.ledger.notices, "record", refuse_once)
+
+    assert [0, BATCH_MAX, BATCH_MAX + 1] == [len(told()) for _ in range(3)]

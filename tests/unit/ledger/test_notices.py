@@ -63,9 +63,7 @@ def test_what_was_told_long_ago_is_removed_and_no_trouble_begins_anew(ledger, cl
         ledger.notices.finish(ledger.notices.record(new).notice_id, NoticeState.SENT)
     ledger.notices.finish(ledger.notices.record(TROUBLE).notice_id, NoticeState.SENT)
     waits = ledger.notices.record(NewNotice("disk-low", "folder:em"))
-    ledger.notices.record(
-        NewNotice("disk-low", "folder:em", is_recovery=True), NoticeState.DROPPED
-    )
+    ledger.notices.record(NewNotice("disk-low", "folder:em", is_recovery=True), NoticeState.DROPPED)
     later_us = round(clock.now() * 1e6) + 1
     removed = [ledger.notices.remove_old(later_us, limit=25) for _ in range(3)]
 

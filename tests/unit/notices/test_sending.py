@@ -214,3 +214,18 @@ def test_a_test_is_sent_to_all(tmp_path):
 def test_names_of_webhooks_hold_no_secret():
     """Host and port are shown, the rest of an address is its password."""
     assert "webhook h.example.org" == describe_webhook("https://u:p@h.example.org/s/e/c?r=t")
+
+
+def test_a_plugin_that_fails_does_not_silence_the_webhooks(tmp_path, monkeypatch):
+    """Whatever apprise raises at a line of its file is told as a receiver that was not reached."""
+    apprise = pytest.importorskip("apprise")
+    monkeypatch.setattr(apprise.AppriseConfig, "add_config", lambda *_a, **_k: {}["secret-word"])
+    file = tmp_path / "notices.txt"
+    file.write_text("json://127.0.0.1:9/secret-word\n")
+    with webhook() as server:
+        found = list(send_test(ReceiverOptions((server.url,), file)))
+
+    assert {"apprise_file": False, describe_webhook(server.url): True} == {
+        one.name: one.is_reached for one in found
+    }
+    assert "secret-word" not in found[0].reason
