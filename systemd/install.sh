@@ -5,6 +5,7 @@
 # upgrade. The new program is built beside the old one and takes its place at the end, so that a build
 # that fails changes nothing.
 set -eu
+umask 022 # the service's user has to read what root installs
 
 DESTDIR=${DESTDIR:-}
 PREFIX=${PREFIX:-/opt/stackwatch}
@@ -28,6 +29,16 @@ is_active() { is_live && systemctl is-active --quiet "$UNIT"; }
 
 check_root() {
   [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || fail "this needs root: sudo make $1"
+}
+
+# Paths are written into the unit and into scripts, which know no blanks.
+check_paths() {
+  for path in "$PREFIX" "$CONFDIR" "$UNITDIR" "$SYSUSERSDIR" "$TMPFILESDIR" "$BINDIR"; do
+    case "$path" in
+      / | [!/]* | *[!A-Za-z0-9/._+-]* | *//* | */ | */../* | */..)
+        fail "“$path” cannot be used: name an absolute path of letters, digits and . _ + -, without a slash at its end" ;;
+    esac
+  done
 }
 
 # What is there and no environment of ours is never replaced or removed.
@@ -58,7 +69,7 @@ build() {
   [ -z "$EXTRAS" ] ||
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check "$SOURCE[$EXTRAS]"
   # its programs name the place where they were built
-  find "$1/bin" -type f -exec grep -lIF "$1" {} + | xargs -r sed -i "s|$1|$PREFIX|g"
+  find "$1/bin" -type f -exec grep -lIFZ "$1" {} + | xargs -0 -r sed -i "s|$1|$PREFIX|g"
   sed -i "s|$1|$PREFIX|g" "$1/pyvenv.cfg"
 }
 
@@ -69,16 +80,29 @@ copy() { # mode, from, to
   mv -f "$3.new" "$3"
 }
 
+# However it ends: nothing half built stays, and a service that was stopped runs again.
+finish() {
+  code=$?
+  trap - EXIT
+  [ -e "$DESTDIR$PREFIX" ] || [ ! -e "$DESTDIR$PREFIX.old" ] || mv "$DESTDIR$PREFIX.old" "$DESTDIR$PREFIX"
+  rm -rf "$new"
+  [ -z "$was_active" ] || systemctl start "$UNIT" || true
+  exit "$code"
+}
+
 install() {
   check_root install
   check_prefix
   check_python
   new="$DESTDIR$PREFIX.new"
+  was_active=
   mkdir -p "$(dirname "$new")"
-  trap 'rm -rf "$new"' EXIT
+  trap finish EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
   build "$new"
 
-  was_active=
   if is_active; then
     was_active=yes
     say "Stopping the service ..."
@@ -104,6 +128,7 @@ install() {
 
   if [ -n "$was_active" ]; then
     say "Starting the service again ..."
+    was_active=
     systemctl start "$UNIT"
   fi
   say "Installed stackwatch in $DESTDIR$PREFIX."
@@ -139,7 +164,7 @@ uninstall() {
     systemctl reset-failed "$UNIT" 2>/dev/null || true
   fi
   say "Removed stackwatch from $DESTDIR$PREFIX. Kept, because only you can make them again:"
-  for kept in "$STATE" "$CONFDIR" "$UNITDIR/$UNIT.d" /etc/credstore/webknossos-token; do
+  for kept in "$STATE" /var/log/stackwatch "$CONFDIR" "$UNITDIR/$UNIT.d" /etc/credstore/webknossos-token; do
     [ ! -e "$DESTDIR$kept" ] || say "  $DESTDIR$kept"
   done
   say "and the user stackwatch, whose files the datasets are. To remove these too:"
@@ -147,6 +172,6 @@ uninstall() {
 }
 
 case "${1:-}" in
-  install | uninstall) "$1" ;;
+  install | uninstall) check_paths; "$1" ;;
   *) fail "say install or uninstall" ;;
 esac

@@ -206,12 +206,14 @@ def test_a_tree_for_a_package_leaves_the_machine_alone(tmp_path):
         encoding="utf-8",
     )
     stub.chmod(0o755)
-    tree = tmp_path / "tree"
-    for goal in ("install", "install"):
-        subprocess.run(
-            ["make", "-C", ROOT, goal, f"PYTHON={stub}", f"DESTDIR={tree}", "PREFIX=/srv/sw"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+    tree = tmp_path / "a tree"
+    make = ["make", "-C", ROOT, "install", f"PYTHON={stub}", f"DESTDIR={tree}"]
+    for _ in range(2):
+        subprocess.run([*make, "PREFIX=/srv/sw"], check=True, capture_output=True, umask=0o077)
+    for odd in ("/srv/s w", "srv/sw", "/srv/sw/", "/srv/../sw", "/"):
+        done = subprocess.run([*make, f"PREFIX={odd}"], check=False, capture_output=True, text=True)
+        assert 0 != done.returncode
+        assert f"“{odd}” cannot be used" in done.stderr
 
     files = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if not path.is_dir()}
     assert {
@@ -223,3 +225,36 @@ def test_a_tree_for_a_package_leaves_the_machine_alone(tmp_path):
     unit = (tree / "etc/systemd/system" / UNIT).read_text("utf-8")
     assert "ExecStart=/srv/sw/bin/stackwatch run" in unit
     assert not [path for path in files if path.startswith("srv/sw.")]
+    assert [] == [path for path in files if not (tree / path).lstat().st_mode & 0o004]
+    assert [] == [str(path) for path in (tree / "srv").rglob("*/") if not path.stat().st_mode & 1]
+
+
+@pytest.mark.parametrize(("step", "expected"), [("pip", "old"), ("swap", "old"), ("copy", "new")])
+def test_an_install_that_fails_leaves_one_whole_program(tmp_path, step, expected):
+    """Whatever cannot be built, moved or copied: a program stands at its place, and nothing else."""
+    (tmp_path / "bin").mkdir()
+    stubs = {
+        "python": 'case "$*" in\n'
+        '  "-m venv "*) mkdir -p "$3/bin"; echo new >"$3/pyvenv.cfg"\n'
+        f'    ln -s /bin/{"false" if step == "pip" else "true"} "$3/bin/python";;\n'
+        "  *print*) echo /usr;;\nesac\n",
+        "mv": 'case "$1" in *.new) exit 1;; esac\nexec /bin/mv "$@"\n',
+    }
+    for name, text in stubs.items():
+        if name == "python" or step == "swap":
+            (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}", encoding="utf-8")
+            (tmp_path / "bin" / name).chmod(0o755)
+    program = tmp_path / "tree" / "srv" / "sw" / "pyvenv.cfg"
+    program.parent.mkdir(parents=True)
+    program.write_text("old\n", encoding="utf-8")
+    if step == "copy":
+        (tmp_path / "tree" / "etc").touch()
+    done = subprocess.run(
+        ["make", "-C", ROOT, "install", f"PYTHON={tmp_path}/bin/python",
+         f"DESTDIR={tmp_path}/tree", "PREFIX=/srv/sw"],
+        check=False, capture_output=True, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
+    )  # fmt: skip
+
+    assert 0 != done.returncode
+    assert f"{expected}\n" == program.read_text("utf-8")
+    assert ["sw"] == [path.name for path in program.parent.parent.iterdir()]
