@@ -93,24 +93,31 @@ def explain(
     live : dict or None
         What the daemon's watcher knows at this moment: the values of `WATCH_KEYS`.
     """
-    not_ready = list_reasons(found, live)
     newest = reader.last_job_of(found.acquisition_id)
     history = reader.list_events(acquisition_id=found.acquisition_id)
     planned = reader.find_disposal(found.acquisition_id)
-    disposal = planned.as_record() if planned is not None else None
     return {
         "status": "ok",
         "acquisition": found.as_record(),
-        "because": _reason(found, newest, live, not_ready)
-        + _describe_wait(found, live, not_ready)
-        + _describe_refusals(live)
-        + _describe_source(disposal),
-        "not_ready": not_ready,
+        "because": say_why(reader, found, live),
+        "not_ready": list_reasons(found, live),
         "watch": live,
         "job": newest.as_record() if newest is not None else None,
-        "disposal": disposal,
+        "disposal": planned.as_record() if planned is not None else None,
         "events": [event.as_record() for event in history],
     }
+
+
+def say_why(reader: LedgerReader, found: AcquisitionRecord, live: dict[str, Any] | None) -> str:
+    """Return why an acquisition is in its state, in sentences; parameters as for `explain`."""
+    not_ready = list_reasons(found, live)
+    planned = reader.find_disposal(found.acquisition_id)
+    return (
+        _reason(found, reader.last_job_of(found.acquisition_id), live, not_ready)
+        + _describe_wait(found, live, not_ready)
+        + _describe_refusals(live)
+        + _describe_source(planned.as_record() if planned is not None else None)
+    )
 
 
 def _ask_watcher(reader: LedgerReader, found: AcquisitionRecord, ask: Ask) -> dict[str, Any] | None:

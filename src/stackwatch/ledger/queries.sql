@@ -278,10 +278,13 @@ UPDATE datasets SET superseded_at_us = :now_us WHERE id = :dataset_id;
 UPDATE datasets SET generation_id = :generation_id WHERE id = :dataset_id;
 
 -- name: events_of_job
-SELECT * FROM events WHERE job_id = :job_id ORDER BY id;
+SELECT * FROM (SELECT * FROM events WHERE job_id = :job_id ORDER BY id DESC LIMIT :limit)
+ORDER BY id;
 
 -- name: events_of_acquisition
-SELECT * FROM events WHERE acquisition_id = :acquisition_id ORDER BY id;
+SELECT * FROM (
+    SELECT * FROM events WHERE acquisition_id = :acquisition_id ORDER BY id DESC LIMIT :limit
+) ORDER BY id;
 
 -- name: last_events
 SELECT * FROM events ORDER BY id DESC LIMIT :limit;

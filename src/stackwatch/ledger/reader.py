@@ -36,6 +36,7 @@ from stackwatch.model.notice import Notice
 from stackwatch.stores.objects import url_of
 
 MAX_ROWS: Final = 1000
+_ALL: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +185,8 @@ class LedgerReader:
             Job.from_row(row) for row in self._rows("jobs", state=state, folder=folder, limit=limit)
         )
 
-    def show_job(self, job_id: JobId) -> JobDetails | None:
-        """Return a job with datasets and history, None if there is no such job."""
+    def show_job(self, job_id: JobId, events: int = _ALL) -> JobDetails | None:
+        """Return a job with datasets and its last events, None if there is no such job."""
         with self._snapshot():
             row = self._row("job", job_id=job_id)
             if row is None:
@@ -194,10 +195,11 @@ class LedgerReader:
             disposals = self._disposals_of(job.acquisition_id)
             rows = self._rows("datasets_of_job", job_id=job_id)
             datasets = tuple(map(DatasetRecord.from_row, rows))
+            history = self._rows("events_of_job", job_id=job_id, limit=events)
             return JobDetails(
                 job,
                 datasets,
-                tuple(map(EventRecord.from_row, self._rows("events_of_job", job_id=job_id))),
+                tuple(map(EventRecord.from_row, history)),
                 next((one for one in disposals if one.generation == job.generation), None),
                 self._deliveries(job_id=job_id),
                 self._urls(datasets),
@@ -243,13 +245,17 @@ class LedgerReader:
         return tuple(DatasetRecord.from_row(row) for row in rows)
 
     def list_events(
-        self, *, acquisition_id: int | None = None, limit: int = MAX_ROWS
+        self, *, acquisition_id: int | None = None, limit: int | None = None
     ) -> tuple[EventRecord, ...]:
-        """Return the history of an acquisition, oldest first, or the last lines of all."""
+        """Return the history of an acquisition, or of everything, oldest first.
+
+        With a limit only the last lines of it; of everything never more than `MAX_ROWS`.
+        """
         if acquisition_id is None:
-            rows = self._rows("last_events", limit=limit)[::-1]
+            rows = self._rows("last_events", limit=MAX_ROWS if limit is None else limit)[::-1]
         else:
-            rows = self._rows("events_of_acquisition", acquisition_id=acquisition_id)
+            values = {"acquisition_id": acquisition_id, "limit": _ALL if limit is None else limit}
+            rows = self._rows("events_of_acquisition", **values)
         return tuple(EventRecord.from_row(row) for row in rows)
 
     # ------------------------------------------------------------ deliveries

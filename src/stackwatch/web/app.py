@@ -1,5 +1,6 @@
 """The routes: which address is answered by what."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
@@ -63,6 +64,7 @@ def build_app(site: Site) -> App:
             HTTPException: _refused,
             Busy: _busy,
             StackwatchError: _unreadable(site),
+            sqlite3.Error: _unreadable(site),
         },
     )
 
@@ -108,7 +110,8 @@ def _page(site: Site) -> Endpoint:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     said = {404: "There is nothing here.", 405: "That is not how this address is asked."}
-    return PlainTextResponse(f"{said.get(error.status_code, error.detail)}\n", error.status_code)
+    text = f"{said.get(error.status_code, error.detail)}\n"
+    return PlainTextResponse(text, error.status_code, headers=error.headers)
 
 
 async def _busy(request: Request, error: Exception) -> Response:
@@ -118,9 +121,8 @@ async def _busy(request: Request, error: Exception) -> Response:
 
 def _unreadable(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
-        assert isinstance(error, StackwatchError)
-        site.close()
-        return PlainTextResponse(f"{error.message}\n", 503, headers={"retry-after": "5"})
+        text = site.give_up(error)
+        return PlainTextResponse(f"{text}\n", 503, headers={"retry-after": "5"})
 
     return answer
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stackwatch.errors import StackwatchError
 from stackwatch.ledger.browsing import LedgerBrowser
+from stackwatch.logs import Event, logger
 from stackwatch.model.wording import SCHEMA, now_us
 from stackwatch.web.frame import render_page, service_section
 from stackwatch.web.lists import build_acquisitions, build_history
@@ -83,6 +84,16 @@ class Site:
         if self._browser is not None:
             self._browser.close()
             self._browser = None
+
+    def give_up(self, error: Exception) -> str:
+        """Note that the ledger cannot be read, let go of it, and return what is to be said."""
+        self.close()
+        if isinstance(error, StackwatchError):
+            text = error.message
+        else:
+            text = f"The ledger cannot be read at present: {error}."
+        logger().warning(Event.PAGE_REFUSED, reason=text)
+        return text
 
     # ------------------------------------------------------------ pages
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stackwatch.ledger.browsing import AcquisitionRow
-from stackwatch.ledger.explaining import explain
+from stackwatch.ledger.explaining import say_why
 from stackwatch.ledger.reader import JobDetails
 from stackwatch.ledger.records import DatasetRecord, EventRecord, Job
 from stackwatch.model.acquisition import show_path
@@ -38,7 +38,7 @@ Record = Mapping[str, Any]
 
 def build_job_page(view: View, job_id: int) -> Page | None:
     """Return the page `/jobs/N`, None if there is no such job."""
-    details = view.browser.show_job(JobId(job_id))
+    details = view.browser.show_job(JobId(job_id), EVENTS_MAX)
     if details is None:
         return None
     job = details.job
@@ -53,7 +53,7 @@ def build_job_page(view: View, job_id: int) -> Page | None:
         _sent(view, job),
         _source(details),
         _warnings(job),
-        _history("What happened", details.events),
+        _history(details.events, view.browser.count_events(job_id=job_id)),
         _siblings(view, job),
     )
     trail = (("History", "/history"),)
@@ -66,7 +66,8 @@ def build_acquisition_page(view: View, acquisition_id: int) -> Page | None:
     if found is None:
         return None
     record = found.acquisition.as_record()
-    told = explain(view.browser, found.acquisition, None)
+    because = say_why(view.browser, found.acquisition, None)
+    events = view.browser.list_events(acquisition_id=acquisition_id, limit=EVENTS_MAX)
     is_arriving = record["state"] in ("settling", "incomplete")
     why = describe_arriving(view, record) if is_arriving else ""
     pairs = _acquisition_facts(view, found, record)
@@ -75,7 +76,7 @@ def build_acquisition_page(view: View, acquisition_id: int) -> Page | None:
             "summary",
             "",
             markup(
-                tag("p", badge(record["state"]), " ", prose(told["because"]), class_="lead"),
+                tag("p", badge(record["state"]), " ", prose(because), class_="lead"),
                 tag("p", tag("b", "Now: "), why) if why else None,
                 facts(pairs),
             ),
@@ -83,7 +84,7 @@ def build_acquisition_page(view: View, acquisition_id: int) -> Page | None:
         Section("error", "", error_box(record)),
         _acts(view, found, None),
         Section("jobs", "Jobs", _job_rows(view, view.browser.jobs_of(acquisition_id))),
-        _history("What happened", view.browser.list_events(acquisition_id=acquisition_id)),
+        _history(events, view.browser.count_events(acquisition_id=acquisition_id)),
     )
     trail = (("Acquisitions", "/acquisitions"),)
     return Page(f"{record['folder']} / {record['name']}", sections, trail=trail)
@@ -246,13 +247,13 @@ def _job_rows(view: View, jobs: Sequence[Job]) -> Markup:
 # ---------------------------------------------------------------- what happened
 
 
-def _history(heading: str, events: Sequence[EventRecord]) -> Section:
-    shown = events[-EVENTS_MAX:]
-    left_out = len(events) - len(shown)
-    items = [_event_item(event) for event in shown]
+def _history(events: Sequence[EventRecord], count: int) -> Section:
+    """Return the last events; `count` of all there are."""
+    left_out = count - len(events)
+    items = [_event_item(event) for event in events]
     before = tag("p", f"{left_out:,} earlier lines are not shown.", class_="dim")
-    body = markup(before if left_out else None, tag("ol", items, class_="story"))
-    return Section("story", heading, body if items else NOTHING, len(events))
+    body = markup(before if left_out > 0 else None, tag("ol", items, class_="story"))
+    return Section("story", "What happened", body if items else NOTHING, count)
 
 
 def _event_item(event: EventRecord) -> Markup:

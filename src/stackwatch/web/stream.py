@@ -6,8 +6,11 @@ everything anew.
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
+
+from stackwatch.errors import StackwatchError
 
 if TYPE_CHECKING:
     from stackwatch.web.sessions import Session
@@ -50,6 +53,8 @@ class Streams:
                     said_s = loop.time()
                     yield ": alive\n\n"
                 await self._pause()
+        except (StackwatchError, sqlite3.Error) as error:
+            self._site.give_up(error)  # the client asks again, and is told
         finally:
             self.count -= 1
             if not self.count:

@@ -1,14 +1,18 @@
 """What stands on the pages: all that the ledger and the snapshot tell, and nothing foreign."""
 
 import re
+import sqlite3
+from contextlib import closing
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackwatch.testing.page_worlds import PARKED, SERVER
-from stackwatch.testing.pages import PageBench
+from stackwatch.ledger.reader import LedgerReader
+from stackwatch.testing.page_worlds import PARKED, SERVER, fill_failed
+from stackwatch.testing.pages import PageBench, serve_page
 from stackwatch.web.markup import Markup, markup, tag
 from stackwatch.web.parts import prose
 
@@ -188,3 +192,50 @@ def test_markup_is_taken_as_it_is(text: str):
 def test_an_address_of_another_kind_is_left_out(address: str):
     """Only paths of ours and pages of the web are linked, whoever gave the address."""
     assert "<a>x</a>" == tag("a", "x", href=address)
+
+
+def test_of_a_long_history_the_last_lines_are_read(busy: PageBench):
+    """A story with very many lines costs no more than what is shown of it."""
+    with LedgerReader.open(busy.world.root / "state") as reader:
+        job = reader.list_jobs()[-1]
+        whole = reader.show_job(job.job_id)
+        part = reader.show_job(job.job_id, 2)
+        assert whole is not None
+        assert part is not None
+        assert whole.events[-2:] == part.events
+        assert len(whole.events) > 2
+
+        lines = reader.list_events(acquisition_id=job.acquisition_id)
+        assert lines[-2:] == reader.list_events(acquisition_id=job.acquisition_id, limit=2)
+
+
+def test_a_long_story_tells_how_much_is_left_out(tmp_path: Path):
+    """Two hundred lines are shown, and the number of all."""
+    with serve_page(tmp_path, fill_failed) as bench:
+        with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
+            ledger.execute(
+                "INSERT INTO events (at_us, event, acquisition_id, job_id, facts) "
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) "
+                "SELECT i, 'job.waiting', 1, 1, '' FROM n"
+            )
+        for path in ("/jobs/1", "/acquisitions/1"):
+            page = bench.page(path)
+            assert "earlier lines are not shown" in page
+            assert 200 == page.count("job.waiting</code>")
+
+
+def test_a_ledger_that_cannot_be_read_is_no_mistake(tmp_path: Path):
+    """Pages say so and ask to come again, open streams end, and all is well when it is back."""
+    ledger = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    with serve_page(tmp_path, fill_failed) as bench, closing(ledger):
+        ledger.execute("ATTACH ? AS state", [str(tmp_path / "state" / "ledger.db")])
+        with bench.client.stream("GET", "/live?page=/jobs/1") as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            ledger.execute("ALTER TABLE state.deliveries RENAME TO elsewhere")
+            assert list(lines)  # it comes to an end
+        for path in ("/jobs/1", "/", "/metrics", "/api/status", "/live"):
+            assert "cannot be read at present" in bench.page(path, 503)
+        assert 200 == bench.client.get("/healthz").status_code
+        ledger.execute("ALTER TABLE state.elsewhere RENAME TO deliveries")
+        bench.page("/jobs/1")
