@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from stackwatch.cli.app import app
-from stackwatch.cli.selftest_play import refuse_folder
+from stackwatch.cli.selftest_play import Play, refuse_folder
 from stackwatch.errors import UsageError
 from stackwatch.ledger.reader import LedgerReader
+from stackwatch.settings import load_settings
 from stackwatch.settings.model import FolderSettings
 from stackwatch.testing.service import ServiceBench, bench
 
@@ -54,6 +55,24 @@ def test_a_service_that_parks_it_says_why(tmp_path):
     assert [] == list(service.drop.iterdir())
 
 
+def test_stopped_in_the_middle_of_its_conversion_it_leaves_nothing_behind(tmp_path):
+    """A dataset that is published a moment later would stay in the target for ever."""
+    with bench(tmp_path, worker=None, folder="reserve_gib = 0") as service:
+        service.start()
+        settings = load_settings(service.config).settings
+        play = Play(settings.folder[0], service.state_dir, lambda _text: None)
+        play.drop()
+        with LedgerReader.open(service.state_dir) as reader:
+            service.wait_until(
+                lambda: any(one.state == "converting" for one in reader.list_acquisitions())
+            )
+        play.clean_up()
+        service.stop()
+
+        assert ([], []) == (play.verdict.problems, play.verdict.left)
+        assert ([], []) == (service.datasets(), list(service.drop.iterdir()))
+
+
 def test_without_a_service_nothing_is_dropped(tmp_path):
     """Nobody would pick it up; the error says how to start one."""
     with bench(tmp_path) as service:
@@ -71,6 +90,7 @@ def test_without_a_service_nothing_is_dropped(tmp_path):
         {"ignore": ("slice_*",)},
         {"marker": "[!a]x.done"},
         {"on_success": "delete", "on_success_dry_run": False},
+        {"bucket": "s3://lab-data/em1"},
     ],
 )
 def test_folders_that_it_could_not_pass_are_refused(setting):

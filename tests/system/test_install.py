@@ -231,7 +231,7 @@ def test_a_tree_for_a_package_leaves_the_machine_alone(tmp_path):
 
 @pytest.mark.parametrize(("step", "expected"), [("pip", "old"), ("swap", "old"), ("copy", "new")])
 def test_an_install_that_fails_leaves_one_whole_program(tmp_path, step, expected):
-    """Whatever cannot be built, moved or copied: a program stands at its place, and nothing else."""
+    """Whatever cannot be built, moved or copied: a program stands at its place, none beside it."""
     (tmp_path / "bin").mkdir()
     stubs = {
         "python": 'case "$*" in\n'

@@ -32,6 +32,9 @@ SHAPE_ZYX: Final = (40, 120, 160)
 LAYOUTS: Final = frozenset({"auto", "sequence"})
 _PATTERN: Final = "slice_{z:04d}.tif"
 _POLL_S: Final = 0.3
+_CONVERTED_S: Final = 120.0
+"""How long a conversion that is under way is waited for before all is removed."""
+
 _ENDS: Final = frozenset({
     AcquisitionState.PUBLISHED, AcquisitionState.PARKED, AcquisitionState.IGNORED,
 })  # fmt: skip
@@ -96,6 +99,7 @@ def refuse_folder(folder: FolderSettings) -> None:
         ),
         f'marker = "{folder.marker}"': bool(folder.marker) and not _name_marker(folder.marker),
         f'on_success = "{folder.on_success}"': is_put_away,
+        f'bucket = "{folder.bucket}"': folder.bucket is not None,
     }
     for setting, is_in_the_way in why.items():
         if is_in_the_way:
@@ -182,7 +186,11 @@ class Play:
         )
 
     def clean_up(self) -> None:
-        """Have it forgotten, and remove what was made here and nothing else."""
+        """Have it forgotten, and remove what was made here and nothing else.
+
+        A conversion that is under way is waited for: it would publish after all was removed.
+        """
+        self._await_conversion()
         try:
             path = str(self._folder.path / self._key)
             request(self._state_dir, {"command": "forget", "path": path})
@@ -194,6 +202,14 @@ class Play:
                 self.verdict.left.append(show_path(place))
 
     # ------------------------------------------------------------ parts
+
+    def _await_conversion(self) -> None:
+        deadline_s = time.monotonic() + _CONVERTED_S
+        while time.monotonic() < deadline_s:
+            found, _ = self._look()
+            if found is None or found.state is not AcquisitionState.CONVERTING:
+                return
+            time.sleep(_POLL_S)
 
     def _note(self, step: str) -> None:
         if step not in self.verdict.steps:

@@ -26,7 +26,8 @@ Examples:
   stackwatch top --interval 5
   stackwatch top --once | less -R
 """
-_LAST_KEYS: Final = b"qQ\x03\x04\x1b"
+_LAST_KEYS: Final = b"qQ\x03\x04"
+_ESCAPE: Final = b"\x1b"
 
 
 def register(app: typer.Typer) -> None:
@@ -126,9 +127,16 @@ def _is_ended(timeout_s: float) -> bool:
         if not readable:
             return False
         keys = os.read(sys.stdin.fileno(), 64)
-        if not keys or any(key in _LAST_KEYS for key in keys):
+        if is_last(keys):
             return True
     return False
+
+
+def is_last(keys: bytes) -> bool:
+    """Tell whether what was typed ends it: an arrow or a turn of the wheel begins like Escape."""
+    if keys.startswith(_ESCAPE):
+        return keys == _ESCAPE
+    return not keys or any(key in _LAST_KEYS for key in keys)
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ def _delivering(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _titled(title: str, style: str, rows: list[tuple[str, str]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(title.upper(), no_wrap=True)
+    table.add_column(title.upper(), overflow="fold")  # a long name must not hide the reason
     table.add_column("", overflow="fold")
     for name, told in rows:
         table.add_row(Text(name, style=style), Text(told))
