@@ -21,6 +21,7 @@ from stackwatch.settings.model import (
 )
 from stackwatch.settings.places import check_places
 from stackwatch.settings.survey_outside import outside_warnings
+from stackwatch.settings.survey_page import page_warnings
 from stackwatch.settings.survey_server import server_warnings
 from stackwatch.watch.mounts import MOUNTINFO, is_remote_type, locate_mount, read_mounts
 
@@ -154,7 +155,10 @@ def find_warnings(settings: Settings, surveys: Sequence[FolderSurvey] | None = N
     if outside is None:
         outside = ["cluster or bucket: no answer; look at the network"]
     logs = _log_warnings(settings.logs.file)
-    return [*silent, *logs, *_server_warnings(settings), *outside, *found]
+    page = ask_within(ANSWER_S, lambda: list(page_warnings(settings.web)))
+    if page is None:
+        page = ["web.token_file or web.viewer does not answer: look at the mount"]
+    return [*silent, *logs, *page, *_server_warnings(settings), *outside, *found]
 
 
 def find_presence(path: Path, patience_s: float = ANSWER_S) -> Presence:
