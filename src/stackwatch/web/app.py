@@ -182,7 +182,10 @@ async def _show_viewer(site: Site, request: Request) -> Response:
     dataset = site.browser.find_dataset(int(number)) if is_number(number) else None
     if dataset is None or site.service.options.viewer is None:
         raise HTTPException(404)
-    origin = f"{request.url.scheme}://{request.headers['host']}"
+    # a web server in front of us that speaks TLS says so; only the asker's own view hangs on it
+    is_tls = request.headers.get("x-forwarded-proto", "").lower() == "https"
+    scheme = "https" if is_tls else request.url.scheme
+    origin = f"{scheme}://{request.headers['host']}"
     place = dataset.path
     properties = await site.data.run(lambda: read_properties(place))
     page = build_viewer_page(origin, dataset, properties)

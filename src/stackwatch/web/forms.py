@@ -48,8 +48,14 @@ async def read_form(request: "Request") -> Form | None:
     return {key: values[0] for key, values in fields.items()}
 
 
-def show_sign_in(site: "Site", request: "Request", *said: Markup, status: int = 200) -> Response:
-    """Return the page on which the word is typed in."""
+def show_sign_in(
+    site: "Site",
+    request: "Request",
+    *said: Markup,
+    status: int = 200,
+    form: Form | None = None,
+) -> Response:
+    """Return the page on which the word is typed in; `form` is what was sent before."""
     field = tag(
         "input", type="password", name="word", required=True, maxlength=LONGEST, autofocus=True,
         autocomplete="current-password", aria_describedby="word-help",
@@ -58,7 +64,7 @@ def show_sign_in(site: "Site", request: "Request", *said: Markup, status: int = 
         said,
         tag(
             "form",
-            tag("input", type="hidden", name="next", value=_next_of(request.query_params)),
+            tag("input", type="hidden", name="next", value=_next_of(form or request.query_params)),
             tag("label", "The word of this page ", field),
             tag("button", "Sign in", type="submit"),
             method="post",
@@ -83,7 +89,7 @@ async def sign_in(site: "Site", request: "Request") -> Response:
         return _refused(site, request, "Nobody can sign in here.", 403)
     if not site.sessions.is_open():
         said = tag("p", "Too many wrong words. Try again in a minute.", class_="error")
-        return show_sign_in(site, request, said, status=429)
+        return show_sign_in(site, request, said, status=429, form=form)
     path = options.token_file
     try:
         expected = await site.aside.run(lambda: read_word(path))
@@ -91,12 +97,13 @@ async def sign_in(site: "Site", request: "Request") -> Response:
         logger().error(
             Event.PAGE_REFUSED, error_code=error.code, message=error.message, hint=error.hint
         )
-        return show_sign_in(site, request, error_box(error.as_record()), status=409)
+        said = error_box(error.as_record())
+        return show_sign_in(site, request, said, status=409, form=form)
     session = site.sessions.begin(form.get("word", ""), expected)
     if session is None:
         logger().warning(Event.PAGE_REFUSED, reason="a wrong word was typed in on the page")
         said = tag("p", "That is not the word.", class_="error")
-        return show_sign_in(site, request, said, status=403)
+        return show_sign_in(site, request, said, status=403, form=form)
     answer = RedirectResponse(_next_of(form), 303)
     answer.set_cookie(
         COOKIE, session.name, max_age=int(LIFETIME_S), path="/", httponly=True, samesite="strict"

@@ -244,3 +244,11 @@ def test_wrong_words_are_forgiven_after_a_while():
     watch.at_s += 61
 
     assert sessions.is_open()
+
+
+def test_after_a_wrong_word_one_still_gets_where_one_was(acting: PageBench):
+    """The form that asks again leads to the same page as the first."""
+    answer = acting.sign_in("not-the-word")
+
+    assert 403 == answer.status_code
+    assert 'name="next" value="/history"' in answer.text

@@ -146,3 +146,22 @@ def test_only_workers_may_compile(tmp_path):
         path for path, policy in policies.items() if "'unsafe-eval'" in policy
     ]
     assert all("default-src 'none'" in policy for policy in policies.values())
+
+
+def test_behind_tls_and_from_a_link_the_viewer_is_shown(tmp_path):
+    """A web server in front says that it speaks TLS; the bundle may be reached through a link."""
+    bundle, link = tmp_path / "bundle-1", tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "index.html").write_text("viewer")
+    link.symlink_to(bundle)
+    dataset = tmp_path / "datasets" / "em1" / "cortex_031"
+    dataset.mkdir(parents=True)
+    (dataset / "datasource-properties.json").write_text(json.dumps(properties(layer())))
+    with serve_page(tmp_path, fill_busy) as page:
+        page.set_options(viewer=link)
+        assert "viewer" == page.page("/viewer/")
+        plain = page.page("/datasets/1/view")
+        secure = page.client.get("/datasets/1/view", headers={"x-forwarded-proto": "https"}).text
+
+    assert "%22http://127.0.0.1" in plain
+    assert "%22https://127.0.0.1" in secure
