@@ -199,7 +199,8 @@ def _contrast(values: NDArray[Any], shading: Shading) -> NDArray[np.uint8]:
     span = shading.high - shading.low
     if not span > 0:
         return (values > shading.high).astype(np.uint8) * np.uint8(255)
-    shown = np.nan_to_num((values.astype(np.float64) - shading.low) / span, nan=0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities, and what becomes one
+        shown = np.nan_to_num((values.astype(np.float64) - shading.low) / span, nan=0.0)
     return np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
 
 

@@ -125,6 +125,16 @@ def test_colours_of_layers_are_added_up():
     assert [255, 255, 0] == shown[10, 10].tolist()
 
 
+@pytest.mark.parametrize("most", [np.nan, np.inf, np.finfo(np.float64).max])
+def test_values_without_bounds_are_drawn(most):
+    """What is no number, infinite, or almost that makes a picture, and no warning."""
+    values = np.array([[most, -most], [0.0, 1.0]])
+    shading = Shading(low=-abs(float(most)), high=abs(float(most)))
+    for how in (shading, Shading(low=0.0, high=1.0)):
+        part = Part(values, (0, 0, 8, 8), how)
+        assert pixels(encode_png(compose((Panel(0, 0, 8, 8, (part,)),), 1.0))).size
+
+
 def test_segments_lie_over_the_image_half_transparent():
     """Id 0 hides nothing; another id is half its colour and half the image."""
     ids = np.array([[0, 7]], np.uint32)
