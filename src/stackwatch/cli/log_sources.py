@@ -31,6 +31,7 @@ UNIT: Final = "stackwatch.service"
 _POLL_S: Final = 0.25
 _SAME_S: Final = 3.0
 _LEVELS: Final = ("critical",) * 3 + ("error", "warning", "info", "info", "debug")
+_PRIORITIES: Final = tuple("01234567")
 _READ_BYTES: Final = 1 << 16
 
 
@@ -118,12 +119,18 @@ def read_file(path: Path, wanted: Wanted, lines: int, *, follows: bool = False) 
             path=show_path(path),
         ) from error
     with file:
-        kept: deque[Line] = deque(
-            filter(wanted, _parse_lines(file.readlines())), maxlen=lines or None
-        )
-        yield from kept
+        rest = b""
+
+        def take_whole() -> Iterator[bytes]:
+            nonlocal rest  # half a line: its writer has not come to its end
+            for text in file:
+                rest = b"" if text.endswith(b"\n") else text
+                yield text
+
+        found = filter(wanted, _parse_lines(take_whole()))
+        yield from deque(found, maxlen=lines) if lines else found
         if follows:
-            yield from filter(wanted, _parse_lines(_follow(path, file.fileno())))
+            yield from filter(wanted, _parse_lines(_follow(path, file.fileno(), rest)))
 
 
 def read_events(events: "Iterable[EventRecord]", job: int) -> list[Line]:
@@ -159,9 +166,9 @@ def add_events(lines: Iterable[Line], events: Iterable[Line]) -> list[Line]:
     return sorted(merged, key=_seconds)
 
 
-def _follow(path: Path, descriptor: int) -> Iterator[bytes]:
+def _follow(path: Path, descriptor: int, rest: bytes) -> Iterator[bytes]:
     """Yield whole lines as they are written, also into a new file of the same name."""
-    rest, held, renewed = b"", os.dup(descriptor), None
+    held, renewed = os.dup(descriptor), None
     try:
         while True:
             data = os.read(held, _READ_BYTES)
@@ -208,20 +215,19 @@ def _parse_entry(text: bytes) -> Line | None:
     except ValueError:
         return None
     stamp = _stamp(int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6)
-    record = entry.get(journal.RECORD)
-    if isinstance(record, str):
-        return {**json.loads(record), "timestamp": stamp}
     message = _text(entry.get("MESSAGE"))
-    with contextlib.suppress(ValueError):  # a line of JSON on stdout
-        line = json.loads(message)
-        if isinstance(line, dict):
-            return {"timestamp": stamp, **line}
-    level = _LEVELS[int(entry.get("PRIORITY", 6))]
+    for told in (_text(entry.get(journal.RECORD)), message):  # or a line of JSON on stdout
+        with contextlib.suppress(ValueError):  # anybody may write to the journal
+            line = json.loads(told)
+            if isinstance(line, dict):
+                return {**line, "timestamp": stamp}
+    priority = _text(entry.get("PRIORITY"))
+    level = _LEVELS[int(priority)] if priority in _PRIORITIES else "info"
     return {"timestamp": stamp, "level": level, "event": "systemd", "message": message}
 
 
 def _text(value: Any) -> str:
-    """Return a field's text: the journal shows bytes that are no UTF-8 as a list of numbers."""
+    """Return a field's text: the journal shows what is not printable as a list of numbers."""
     if isinstance(value, list):
         return bytes(one for one in value if isinstance(one, int)).decode("utf-8", "replace")
     return str(value or "")

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -121,11 +122,12 @@ def render(line: Mapping[str, Any], *, has_colour: bool = False) -> str:
                               hint: Set it.
     """
     level = str(line.get("level", "info"))
-    told = line.get("message") if line.get("event") == "systemd" else describe_event(line)
-    first, *more = str(told).splitlines() or [""]
+    told = str(line.get("message") if line.get("event") == "systemd" else describe_event(line))
+    more = told.splitlines() or [""]
     hint = line.get("hint")
-    if isinstance(hint, str) and hint not in str(told):
+    if isinstance(hint, str) and hint not in told:
         more.append(f"hint: {hint}")
+    first, *more = map(_disarm, more)
     head = f"{_time(line):<19} "
     body = f"{_NAMES.get(level, '     ')} {first}"
     if has_colour:
@@ -219,6 +221,14 @@ def _time(line: Mapping[str, Any]) -> str:
     except (KeyError, ValueError):
         return "-"
     return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _disarm(text: str) -> str:
+    r"""Return a line whose control characters a terminal shows, and does not obey: file names."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c).startswith("C") else c
+        for c in text.expandtabs()
+    )
 
 
 def _paint(code: str, text: str) -> str:

@@ -63,6 +63,28 @@ def test_entries_of_the_journal_are_events_again(journalctl):
     assert "SYSLOG_IDENTIFIER=stackwatch + UNIT=stackwatch.service" in asked
 
 
+def test_strangers_may_write_to_the_journal(journalctl):
+    """Whatever stands in our fields, each entry is shown, and none ends the command."""
+    odd = [
+        {"STACKWATCH_RECORD": "{", "MESSAGE": "a", "PRIORITY": "99"},
+        {"STACKWATCH_RECORD": ["{}", "{}"], "MESSAGE": None, "PRIORITY": ["3", "4"]},
+        {"STACKWATCH_RECORD": list(json.dumps(PARKED).encode()), "PRIORITY": "3"},
+    ]
+    journalctl.with_name("journalctl.entries").write_text("\n".join(map(json.dumps, odd)))
+    found = list(read_journal(None, 50, 7, journalctl=str(journalctl)))
+
+    assert ["systemd", "systemd", "job.parked"] == [line["event"] for line in found]
+    assert ["a", ""] == [line["message"] for line in found[:2]]
+
+
+def test_names_do_not_command_the_terminal():
+    """Control characters of file names are shown, umlauts and signs are left alone."""
+    shown = render({**PARKED, "acquisition": "a\x1b[2Jb\x9b\u202e\u00a0é", "hint": "c\x07"})
+
+    assert r"em1/a\x1b[2Jb\x9b\u202e\xa0é (job 7)".replace(r"\xa0", "\xa0") in shown
+    assert r"hint: c\x07" in shown
+
+
 def test_the_journal_is_asked_for_one_job_and_a_severity(journalctl):
     """The journal itself finds the lines, however many there are."""
     list(read_journal(7, 0, 3, journalctl=str(journalctl)))
@@ -87,13 +109,13 @@ def test_a_file_is_followed_through_a_rotation(tmp_path, monkeypatch):
     """Lines of the new file come too, none twice, and a line that comes in halves once."""
     monkeypatch.setattr(log_sources, "_POLL_S", 0.01)
     path = tmp_path / "log"
-    path.write_text(json.dumps({"n": 0}) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"n": 0}) + '\n{"n', encoding="utf-8")
     found: Iterator[dict[str, Any]] = read_file(path, lambda _: True, 10, follows=True)
     assert {"n": 0} == next(found)
 
     def write() -> None:
         with path.open("a", encoding="utf-8") as file:
-            for part in ('{"n"', ":1}\n"):
+            for part in ('"', ":1}\n"):
                 file.write(part)
                 file.flush()
                 os.sched_yield()
