@@ -163,16 +163,23 @@ class JournalOutlet:
     Raises
     ------
     OSError
-        There is no such socket.
+        There is no such socket, or we may not use it.
     """
 
     def __init__(self, describe_lost: Callable[[int], Mapping[str, Any]], path: str = "") -> None:
         self._path = path or SOCKET
         if not Path(self._path).is_socket():
             raise FileNotFoundError(self._path)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe,
+            contextlib.suppress(ConnectionRefusedError),  # it is being started afresh
+        ):
+            probe.setblocking(False)
+            probe.connect(self._path)
         self._describe_lost = describe_lost
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        """Entries, and how many lines are missing where one is not sent."""
         self._size = 0
         self._lost = 0
         self._lock = threading.Lock()
@@ -184,8 +191,7 @@ class JournalOutlet:
             if self._size + len(entry) > WAITING_BYTES_MAX and self._waiting:
                 self._lost += 1
                 return
-            self._waiting.append(entry)
-            self._size += len(entry)
+            self._push(entry, 1)
             self._drain()
 
     def drain(self) -> None:
@@ -208,24 +214,29 @@ class JournalOutlet:
 
     # ------------------------------------------------------------ parts, under the lock
 
+    def _push(self, entry: bytes, lines: int) -> None:
+        self._waiting.append((entry, lines))
+        self._size += len(entry)
+
     def _drain(self) -> None:
         while self._waiting or self._lost:
             if not self._waiting:
-                self._waiting.append(make_entry(self._describe_lost(self._lost)))
-                self._size += len(self._waiting[0])
-                self._lost = 0
+                lost, self._lost = self._lost, 0
+                self._push(make_entry(self._describe_lost(lost)), lost)
+            entry, lines = self._waiting[0]
             try:
-                self._send(self._waiting[0])
+                self._send(entry)
             except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
                 return  # its queue is full, or it is being started afresh
             except OSError:
-                self._lost += 1
+                self._lost += lines
                 self._pop()
                 return
             self._pop()
 
     def _pop(self) -> None:
-        self._size -= len(self._waiting.popleft())
+        entry, _ = self._waiting.popleft()
+        self._size -= len(entry)
 
     def _send(self, entry: bytes) -> None:
         try:

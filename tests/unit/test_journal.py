@@ -163,6 +163,31 @@ def test_a_journal_that_is_started_afresh_gets_what_waited(system_journal, outle
     assert ["meanwhile"] == [entry["STACKWATCH_EVENT"] for entry in system_journal.entries()]
 
 
+def test_what_the_kernel_refuses_is_counted_to_the_end(system_journal, outlet, monkeypatch):
+    """Refused again and again, the word on what was lost included: the count stays whole."""
+
+    def refuse(_entry: bytes) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(outlet, "_send", refuse)
+    for number in range(5):
+        outlet.write(make_entry({"event": f"a.{number}"}))
+    monkeypatch.undo()
+    outlet.drain()
+
+    (entry,) = system_journal.entries()
+    assert ("log.lost", "5") == (entry["STACKWATCH_EVENT"], entry["STACKWATCH_LINES"])
+
+
+def test_a_socket_that_may_not_be_used_is_none(tmp_path):
+    """Lines go to stdout then, instead of nowhere."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(path))
+        with pytest.raises(OSError, match="wrong type"):
+            JournalOutlet(tell_lost, str(path))
+
+
 def test_the_service_speaks_to_the_journal_that_reads_its_stdout(
     system_journal, tmp_path, monkeypatch
 ):

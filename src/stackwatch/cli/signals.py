@@ -1,4 +1,7 @@
-"""Signals during a conversion: the first one asks to stop, the second one does it."""
+"""Signals during a conversion: the first one asks to stop, the second one does it.
+
+A terminal that is closed, or a connection that is lost, counts as one of them: SIGHUP.
+"""
 
 import signal
 import threading
@@ -9,7 +12,7 @@ from stackwatch.errors import CancelledError, ExitCode
 
 
 class StopOnSignal:
-    """Sets an event at SIGINT or SIGTERM while it is entered.
+    """Sets an event at SIGINT, SIGTERM or SIGHUP while it is entered.
 
     The conversion stops at its next slab and removes what it has staged. A second signal acts as
     if this class did not exist.
@@ -25,7 +28,9 @@ class StopOnSignal:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # `nohup`
             self._before[number] = signal.signal(number, self._stop)
         return self
 

@@ -85,3 +85,17 @@ def test_without_a_signal_nothing_changes():
 
     assert not stop.cancelled.is_set()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_a_connection_that_is_lost_stops_too_unless_it_is_not_to(is_ignored):
+    """What was begun is cleared away; with `nohup` it goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+    try:
+        with StopOnSignal() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            found = stop.cancelled.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert found is not is_ignored
