@@ -128,8 +128,7 @@ def _list_arriving(reader: LedgerReader) -> list[dict[str, Any]]:
     return [
         {**acquisition.as_record(), "not_ready": list_reasons(acquisition, None)}
         for state in (AcquisitionState.SETTLING, AcquisitionState.INCOMPLETE)
-        for acquisition in reader.list_acquisitions(state=state, limit=SHOWN)
-        if acquisition.vanished_at_us is None
+        for acquisition in reader.list_acquisitions(state=state, limit=SHOWN, with_gone=False)
     ]
 
 
@@ -157,7 +156,8 @@ def _list_parked(reader: LedgerReader) -> list[dict[str, Any]]:
     """Return what waits for a human: the reason is the job's, where there is one."""
     jobs = {job.acquisition_id: job.as_record() for job in reader.list_jobs(JobState.PARKED)}
     records = []
-    for acquisition in reader.list_acquisitions(state=AcquisitionState.PARKED, limit=SHOWN):
+    parked = AcquisitionState.PARKED
+    for acquisition in reader.list_acquisitions(state=parked, limit=SHOWN, with_gone=False):
         record = acquisition.as_record()
         job = jobs.get(acquisition.acquisition_id, {})
         if record["error_code"] is None:

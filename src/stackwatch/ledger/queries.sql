@@ -37,7 +37,7 @@ SELECT * FROM folders ORDER BY name;
 
 -- name: folder_counts
 SELECT folder_id, state, count(*) AS number FROM acquisitions
-WHERE vanished_at_us IS NULL OR state NOT IN ('settling', 'incomplete', 'ignored')
+WHERE vanished_at_us IS NULL OR state NOT IN ('settling', 'incomplete', 'parked', 'ignored')
 GROUP BY folder_id, state;
 
 -- name: folder_state
@@ -68,6 +68,7 @@ WHERE a.folder_id = :folder_id;
 -- name: acquisitions
 SELECT a.*, f.name AS folder FROM acquisitions AS a JOIN folders AS f ON f.id = a.folder_id
 WHERE (:folder IS NULL OR f.name = :folder) AND (:state IS NULL OR a.state = :state)
+    AND (:with_gone = 1 OR a.vanished_at_us IS NULL)
 ORDER BY a.changed_at_us DESC, a.id DESC LIMIT :limit;
 
 -- name: acquisition_names

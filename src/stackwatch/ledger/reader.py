@@ -152,9 +152,12 @@ class LedgerReader:
         folder: str | None = None,
         state: AcquisitionState | None = None,
         limit: int = MAX_ROWS,
+        *,
+        with_gone: bool = True,
     ) -> tuple[AcquisitionRecord, ...]:
         """Return acquisitions, the one that changed last first."""
-        rows = self._rows("acquisitions", folder=folder, state=state, limit=limit)
+        values = {"folder": folder, "state": state, "limit": limit, "with_gone": with_gone}
+        rows = self._rows("acquisitions", **values)
         return tuple(AcquisitionRecord.from_row(row) for row in rows)
 
     def first_acquisition(

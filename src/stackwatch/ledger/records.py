@@ -87,7 +87,7 @@ class FolderRecord:
     mount : dict or None
         Of the last good scan, as `MountIdentity.as_record` gave it.
     acquisitions : dict of str to int
-        How many are in each state; those that went away while arriving are not counted.
+        How many are in each state; those that went away while arriving or parked do not count.
     is_configured : bool
         False for a folder that is no longer in the settings.
     """

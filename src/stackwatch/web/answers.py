@@ -1,9 +1,10 @@
 """What programs ask: health, metrics, and the documents of the command line below `/api/`."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from stackwatch.errors import StackwatchError, UsageError
 from stackwatch.ledger.documents import build_deliveries, build_job, build_jobs, build_status
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from stackwatch.web.live import Ask
     from stackwatch.web.site import Site
 
+_JSON: Final = "application/json"
 LIMIT: Final = 50
 LIMIT_MAX: Final = 1000
 S = TypeVar("S", JobState, DeliveryState)
@@ -103,11 +105,16 @@ def _ask_watcher(ask: "Ask", command: dict[str, Any]) -> dict[str, Any] | None:
 
 def refuse(error: StackwatchError, status: int = 400) -> Response:
     """Return an error as its document."""
-    return JSONResponse(error_document(error), status)
+    return _send(error_document(error), status)
 
 
 def _json(record: Mapping[str, Any], status: int = 200) -> Response:
-    return JSONResponse(document(record), status)
+    return _send(document(record), status)
+
+
+def _send(record: Mapping[str, Any], status: int) -> Response:
+    """Return a document as pure ASCII: names that are no UTF-8 may stand in foreign messages."""
+    return Response(json.dumps(record, separators=(",", ":")), status, media_type=_JSON)
 
 
 def _read_state(query: Mapping[str, str], kind: type[S]) -> S | None:

@@ -1,6 +1,7 @@
 """What programs ask: the documents of the command line, health, metrics."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from stackwatch.cli.app import app
+from stackwatch.errors import CorruptSliceError
 from stackwatch.ledger.ledger import LEDGER_NAME
 from stackwatch.ledger.reader import copy_ledger
-from stackwatch.testing.pages import PageBench
-from stackwatch.web.live import Part
+from stackwatch.testing.page_worlds import World, fill_empty
+from stackwatch.testing.pages import PageBench, serve_page
+from stackwatch.web.live import Part, Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +139,41 @@ def test_totals_are_counted_once(failed: PageBench):
     pattern = re.compile(r"^stackwatch_events_total.*$", re.MULTILINE)
 
     assert pattern.findall(failed.page("/metrics")) == pattern.findall(failed.page("/metrics"))
+
+
+def test_names_that_are_no_text_come_in_documents(tmp_path: Path):
+    """A message that names a file as the system gave it, with bytes that are no UTF-8, is sent."""
+    odd = os.fsdecode(b"bad\xff.tif")
+
+    def fill(world: World) -> Snapshot:
+        snapshot = fill_empty(world)
+        world.add_folder("em1")
+        world.park("em1", odd, CorruptSliceError(f"{odd} is damaged"))
+        return snapshot
+
+    with serve_page(tmp_path, fill) as bench:
+        assert f"{odd} is damaged" == bench.document("/api/jobs/1")["job"]["message"]
+        assert "bad" in bench.page("/jobs/1")
+
+
+def test_nobody_is_needed_for_what_is_gone(tmp_path: Path):
+    """An acquisition that was set aside and taken away is no longer counted or shown."""
+
+    def fill(world: World) -> Snapshot:
+        snapshot = fill_empty(world)
+        world.add_folder("em1")
+        world.succeed("em1", "odd_one")
+        world.ledger.folders.park(
+            "em1", world.settle("em1", "odd_one", 3, 30), CorruptSliceError("It is damaged.")
+        )
+        return snapshot
+
+    with serve_page(tmp_path, fill) as bench:
+        assert "It is damaged." in bench.page("/")
+        bench.world.ledger.folders.record_vanished("em1", "odd_one")
+        status = bench.document("/api/status")
+        page = bench.page("/")
+
+    assert [] == status["parked"]
+    assert [{}] == [folder["acquisitions"] for folder in status["folders"]]
+    assert "It is damaged." not in page
