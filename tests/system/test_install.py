@@ -207,7 +207,7 @@ def test_a_tree_for_a_package_leaves_the_machine_alone(tmp_path):
     )
     stub.chmod(0o755)
     tree = tmp_path / "a tree"
-    make = ["make", "-C", ROOT, "install", f"PYTHON={stub}", f"DESTDIR={tree}"]
+    make = ["make", "-C", str(ROOT), "install", f"PYTHON={stub}", f"DESTDIR={tree}"]
     for _ in range(2):
         subprocess.run([*make, "PREFIX=/srv/sw"], check=True, capture_output=True, umask=0o077)
     for odd in ("/srv/s w", "srv/sw", "/srv/sw/", "/srv/../sw", "/"):

@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import termios
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -40,15 +41,16 @@ def test_arrows_and_the_wheel_do_not_end_it(keys, expected):
 @pytest.mark.parametrize("width", [20, 60])
 def test_a_narrow_terminal_cuts_and_breaks_nothing(width):
     """No line is longer than the terminal, and what needs a human still has its reason."""
-    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+    screen = io.StringIO()
+    console = Console(width=width, file=screen, force_terminal=True, color_system=None)
     parked = {"folder": "em", "acquisition": "run_" + "x" * 80, "job_id": 7, "message": "Voxel?"}
-    record = {
+    record: dict[str, Any] = {
         "status": "idle", "daemon": None, "degraded": "", "jobs": {"parked": 1}, "folders": [],
         "converting": [], "parked": [parked], "waiting": [], "arriving": [], "paused": {},
         "deliveries": {"open": []},
     }  # fmt: skip
     console.print(draw_status(record, {}))
-    shown = console.file.getvalue()
+    shown = screen.getvalue()
 
     assert width >= max(map(len, shown.splitlines()))
     assert "Voxel?" in shown

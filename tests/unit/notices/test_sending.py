@@ -219,7 +219,11 @@ def test_names_of_webhooks_hold_no_secret():
 def test_a_plugin_that_fails_does_not_silence_the_webhooks(tmp_path, monkeypatch):
     """Whatever apprise raises at a line of its file is told as a receiver that was not reached."""
     apprise = pytest.importorskip("apprise")
-    monkeypatch.setattr(apprise.AppriseConfig, "add_config", lambda *_a, **_k: {}["secret-word"])
+
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise KeyError("secret-word")
+
+    monkeypatch.setattr(apprise.AppriseConfig, "add_config", refuse)
     file = tmp_path / "notices.txt"
     file.write_text("json://127.0.0.1:9/secret-word\n")
     with webhook() as server:
