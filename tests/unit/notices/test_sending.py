@@ -107,11 +107,11 @@ def test_an_answer_without_end_is_no_burden():
 def test_who_is_silent_holds_up_nobody():
     """C22: the others are told at once; at the deadline the silent one counts as not reached."""
     with webhook("silent") as silent, webhook() as well:
-        answers = tell(ReceiverOptions((silent.url, well.url)), deadline_s=0.8)
+        answers = tell(ReceiverOptions((silent.url, well.url)), deadline_s=3.0)
 
         assert [True, False] == [answer.is_reached for answer in answers]
         assert 1 == len(well.taken)
-        assert "no answer within 0.8 s" == answers[1].reason
+        assert "no answer within 3 s" == answers[1].reason
         assert (1,) == answers[1].notices
 
 
