@@ -204,6 +204,7 @@ def test_a_daemon_on_the_same_ledger_is_not_disturbed(lab: Lab):
     assert ["published"] == [one["verdict"] for one in told["acquisitions"]]
 
 
+@pytest.mark.system
 def test_bad_settings_end_with_78_and_all_problems(lab: Lab):
     """C15: a start with bad settings names every mistake, and systemd must not try again."""
     lab.config.write_text(
@@ -222,6 +223,7 @@ def test_bad_settings_end_with_78_and_all_problems(lab: Lab):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_the_running_service_is_told_of_new_settings(lab: Lab):
     """C14: `config reload` answers with what changes, or with every mistake; alone with 69."""
     good = lab.config.read_text()

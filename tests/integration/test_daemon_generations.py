@@ -211,6 +211,7 @@ def test_an_acquisition_that_is_away_for_a_while_converts_nothing(living: Servic
     assert ("published", 1) == (state_of(living, "away"), len(jobs_of(living, "away")))
 
 
+@pytest.mark.system
 def test_a_content_that_is_back_after_a_parked_one_is_published_again(
     living: ServiceBench,
 ) -> None:

@@ -85,6 +85,7 @@ def test_an_archived_acquisition_is_nobodys_change(service):
     assert 0 == service.stop()
 
 
+@pytest.mark.system
 def test_a_dry_run_tells_once_and_a_damaged_dataset_keeps_its_source(service):
     """C16: told once per generation, over a restart too; a dataset that was damaged saves it."""
     configure(service, DELETE)

@@ -128,18 +128,18 @@ class FolderFiles:
         *folders, base = rel.split("/")
         if base in {"", ".", ".."} or any(part in {"", ".", ".."} for part in folders):
             raise ReadError(f"“{show_path(rel)}” is no path inside the acquisition.")
-        at = self._root_fd
+        at = root = self._root_fd  # a thread that comes late must not close what it never opened
         try:
             for folder in folders:
                 below = os.open(folder, _OPEN_FLAGS | os.O_DIRECTORY, dir_fd=at)
-                if at != self._root_fd:
+                if at != root:
                     os.close(at)
                 at = below
             descriptor = os.open(base, _OPEN_FLAGS, dir_fd=at)
         except OSError as error:
             _raise_for(error, self._root / rel)
         finally:
-            if at != self._root_fd:
+            if at != root:
                 os.close(at)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
