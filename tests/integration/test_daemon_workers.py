@@ -1,6 +1,7 @@
 """Worker processes: real processes, real signals, a scripted conversion inside."""
 
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -133,7 +134,7 @@ def test_domain_errors_and_bugs_come_back_as_errors(start):
     await_event(inbox, WorkerEnded)
     error = worker.outcome().error
     assert isinstance(error, UnexpectedError)
-    assert "KeyError in stand_in.py, convert: 3" in error.message
+    assert re.search(r"KeyError in stand_in\.py, convert, line \d+: 3\.", error.message)
 
 
 @pytest.mark.parametrize(

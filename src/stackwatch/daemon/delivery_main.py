@@ -6,14 +6,14 @@ step that the daemon has not committed before.
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from stackwatch.daemon.channel import Channel
 from stackwatch.daemon.child import connect_to_daemon
 from stackwatch.daemon.child_journal import ChildJournal
+from stackwatch.daemon.child_speech import describe_unexpected, log_like_the_daemon
 from stackwatch.daemon.wire import dump_record, load_record
-from stackwatch.errors import StackwatchError, UnexpectedError
+from stackwatch.errors import StackwatchError
 from stackwatch.model.delivery import (
     Delivered,
     DeliveryProgress,
@@ -59,7 +59,7 @@ def serve(channel: Channel, deliver: Deliver) -> int:
     message = channel.receive()
     if message is None:
         return 1
-    _configure_logs(message.get("logs", {}), message.get("bound", {}))
+    log_like_the_daemon(message.get("logs", {}), message.get("bound", {}))
     journal = ChildJournal(channel)
     journal.start()
     outcome = _report(deliver, message["request"], SocketJournal(journal))
@@ -78,39 +78,11 @@ def _report(deliver: Deliver, values: dict[str, Any], journal: DeliveryJournal) 
     except StackwatchError as error:
         return {"kind": "error", "error": error.as_record()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon must hear of it
-        return {"kind": "error", "error": _describe_unexpected(error).as_record()}
+        return {
+            "kind": "error",
+            "error": describe_unexpected(error, may_hold_secrets=True).as_record(),
+        }
     return {"kind": "result", "result": dump_record(delivered)}
-
-
-def _describe_unexpected(error: Exception) -> UnexpectedError:
-    """Wrap an exception we have no name for; its text may hold anything, so its kind alone."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = ""
-    if trace is not None:
-        code = trace.tb_frame.f_code
-        place = f" in {Path(code.co_filename).name}, {code.co_name}, line {trace.tb_lineno}"
-    return UnexpectedError(
-        f"{type(error).__name__}{place}. This is a mistake in stackwatch. Please report it with "
-        "the lines of the log around it.",
-        hint="Report it with the log.",
-        exception=type(error).__name__,
-    )
-
-
-def _configure_logs(logs: dict[str, Any], bound: dict[str, Any]) -> None:
-    """Log as the daemon does, with the delivery's keys in every line."""
-    if not logs:
-        return
-    import structlog
-
-    from stackwatch.logs import configure_logs
-
-    file = logs.get("file")
-    place = Path(file) if file is not None else None
-    configure_logs(sys.stdout, logs["format"], logs["level"], place, never_blocks=True)
-    structlog.contextvars.bind_contextvars(**bound)
 
 
 def main() -> int:

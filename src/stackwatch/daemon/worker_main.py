@@ -14,12 +14,12 @@ from typing import Any
 
 from stackwatch.daemon.channel import Channel
 from stackwatch.daemon.child import connect_to_daemon
+from stackwatch.daemon.child_speech import describe_unexpected, log_like_the_daemon
 from stackwatch.daemon.wire import load_record
 from stackwatch.daemon.worker_journal import DaemonJournal
 from stackwatch.errors import (
     StackwatchError,
     TargetExistsError,
-    UnexpectedError,
     WorkerKilledError,
 )
 from stackwatch.failpoints import reach
@@ -55,7 +55,7 @@ def serve(
     message = channel.receive()
     if message is None:
         return 1
-    _configure_logs(message.get("logs", {}), message.get("bound", {}))
+    log_like_the_daemon(message.get("logs", {}), message.get("bound", {}))
     journal = DaemonJournal(channel)
     journal.start()
     if message.get("task") == "digest":
@@ -113,7 +113,7 @@ def _report(
     except MemoryError:
         return {"kind": "error", "error": _out_of_memory().as_record()}
     except Exception as error:  # noqa: BLE001 - whatever it is, the daemon must hear of it
-        return {"kind": "error", "error": _describe_unexpected(error).as_record()}
+        return {"kind": "error", "error": describe_unexpected(error).as_record()}
     return {"kind": "result", "result": result}
 
 
@@ -137,42 +137,6 @@ def _out_of_memory() -> WorkerKilledError:
         f"the memory and one thread. {hint}",
         hint=hint,
     )
-
-
-def _describe_unexpected(error: Exception) -> UnexpectedError:
-    """Wrap an exception we have no name for, with the place it comes from."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = ""
-    if trace is not None:
-        code = trace.tb_frame.f_code
-        place = f" in {Path(code.co_filename).name}, {code.co_name}"
-    return UnexpectedError(
-        f"{type(error).__name__}{place}: {error}. This is a mistake in stackwatch. "
-        "Please report it with the lines of the log around it.",
-        hint="Report it with the log.",
-        exception=type(error).__name__,
-    )
-
-
-def _configure_logs(logs: dict[str, Any], bound: dict[str, Any]) -> None:
-    """Log as the daemon does, with the job's keys in every line."""
-    if not logs:
-        return
-    import structlog
-
-    from stackwatch.logs import configure_logs
-
-    file = logs.get("file")
-    configure_logs(
-        sys.stdout,
-        logs["format"],
-        logs["level"],
-        Path(file) if file is not None else None,
-        never_blocks=True,
-    )
-    structlog.contextvars.bind_contextvars(**bound)
 
 
 def main() -> int:
