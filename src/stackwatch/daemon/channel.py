@@ -38,7 +38,10 @@ class Channel:
         OSError
             The other end is gone.
         """
-        line = json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+        self.send_line(encode_message(message))
+
+    def send_line(self, line: bytes) -> None:
+        """Send a message that `encode_message` made; as `send`."""
         with self._send_lock:
             self._sock.sendall(line)
 
@@ -71,6 +74,11 @@ class Channel:
         """Release the socket. Call it when no thread reads any more."""
         self._file.close()
         self._sock.close()
+
+
+def encode_message(message: dict[str, Any]) -> bytes:
+    """Return a message as its line."""
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 def open_pair() -> tuple[Channel, socket.socket]:

@@ -1,12 +1,15 @@
 """Start child processes, listen to them, and bury them: the daemon's end.
 
 All children are started by the daemon's main thread: the kernel ties their lives to the thread
-that starts them. One listening thread per child turns what it says into calls of `tell`; the main
-thread alone decides, kills and reaps, so a process id is never signalled after it was reaped.
+that starts them. One listening thread per child turns what it says into calls of `tell`, and one
+writes what is sent: a child that is stopped or hangs reads nothing, and the kernel keeps only some
+200 kB for it. The main thread alone decides, kills and reaps, so a process id is never signalled
+after it was reaped.
 """
 
 import contextlib
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -15,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stackwatch.daemon.channel import open_pair
+from stackwatch.daemon.channel import encode_message, open_pair
 
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """The engine has its own threads; pools of numerical libraries would only cost memory."""
@@ -99,23 +102,26 @@ class Child:
             theirs.close()
         self._tell = tell
         self._exit: ChildExit | None = None
-        self._thread = threading.Thread(
-            target=self._listen, name=f"child-{self._process.pid}", daemon=True
-        )
-        self._thread.start()
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=work, name=f"child-{self._process.pid}", daemon=True)
+            for work in (self._listen, self._write)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
 
-    def send(self, message: dict[str, Any]) -> bool:
-        """Send a message; return False if the child is gone: its end is told anyway."""
-        try:
-            self.channel.send(message)
-        except OSError:
-            return False
-        return True
+    def send(self, message: dict[str, Any]) -> None:
+        """Have a message sent, without waiting until the child reads it.
+
+        A child is sent its order and short answers to what it asks, one at a time: no more than one
+        order waits in memory. If it is gone nothing arrives; its end is told anyway.
+        """
+        self._outgoing.put(encode_message(message))
 
     def kill(self) -> None:
         """Kill the child and everything it started."""
@@ -130,7 +136,9 @@ class Child:
             _, status, usage = os.wait4(self._process.pid, 0)
             self._process.returncode = os.waitstatus_to_exitcode(status)
             self._exit = ChildExit(self._process.returncode, usage.ru_maxrss / 1024)
-            self._thread.join()
+            self._outgoing.put(None)
+            for thread in self._threads:
+                thread.join()
             self.channel.close()
         return self._exit
 
@@ -142,6 +150,12 @@ class Child:
         finally:
             self.channel.shut_down()  # a child that is not understood must not wait for an answer
             self._await_exit()
+
+    def _write(self) -> None:
+        """Send what waits, in order, until the child is gone or reaped."""
+        with contextlib.suppress(OSError):
+            while (line := self._outgoing.get()) is not None:
+                self.channel.send_line(line)
 
     def _await_exit(self) -> None:
         """Tell the end once the process has exited, leaving it to be reaped."""
