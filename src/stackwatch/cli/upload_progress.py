@@ -117,6 +117,8 @@ def describe_progress(progress: "DeliveryProgress") -> str:
     'sending: 1 of 4 MiB, 1 MiB/s, 3 s left'
     """
     word = _WORDS[progress.stage]
+    if progress.compared:
+        return f"{word}: {progress.compared} boxes of voxels"
     if progress.stage != "sending":
         return f"{word} …"
     done, total = progress.done_bytes / _MIB, progress.total_bytes / _MIB

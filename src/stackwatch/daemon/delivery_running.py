@@ -90,8 +90,8 @@ def stage_of(delivery: DeliveryRecord) -> str:
     return delivery.record.stage if delivery.record is not None else "planned"
 
 
-def _place(progress: dict[str, Any]) -> tuple[Any, Any]:
-    return progress.get("stage"), progress.get("done_bytes")
+def _place(progress: dict[str, Any]) -> list[Any]:
+    return [progress.get(key) for key in ("stage", "done_bytes", "compared")]
 
 
 def _silent(running: Running, silent_s: float) -> StalledError:

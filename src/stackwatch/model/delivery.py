@@ -195,6 +195,8 @@ class DeliveryProgress:
         Over the last seconds; 0 while nothing is sent.
     left_s : float or None
         None: not known.
+    compared : int
+        Boxes of voxels read back so far, once the server has the dataset.
     """
 
     stage: UploadStage
@@ -202,6 +204,7 @@ class DeliveryProgress:
     total_bytes: int = 0
     bytes_per_s: float = 0.0
     left_s: float | None = None
+    compared: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ def describe_progress(delivery: Mapping[str, Any]) -> str:
     progress = delivery["progress"] or {}
     stage = progress.get("stage") or delivery["stage"] or "planned"
     total = progress.get("total_bytes")
+    if progress.get("compared"):
+        return f"{stage}, {progress['compared']} boxes of voxels compared"
     if not total:
         return str(stage)
     done = f"{stage}, {format_bytes(progress['done_bytes'])} of {format_bytes(total)}"

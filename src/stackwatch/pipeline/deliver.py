@@ -293,7 +293,8 @@ class _Delivery:
     def _compare(self, local: LocalDataset, shipped: Shipped) -> tuple[RemoteDataset | None, str]:
         """Return the dataset as the server shows it, and in what it differs; empty: in nothing."""
         total = local.total_bytes
-        self._journal.progress(DeliveryProgress("finished", total, total))
+        progress = DeliveryProgress("finished", total, total)
+        self._journal.progress(progress)
         remote_id = shipped.record.remote_id
         remote = look_up(self._connection, remote_id) if remote_id else None
         if remote is None:
@@ -302,7 +303,12 @@ class _Delivery:
         if differences:
             return remote, "; ".join(differences[:3])
         probes = iter_probes(local, shipped.doubtful)
-        wrong, _ = first_mismatch(self._connection, remote.id, probes)
+        wrong = first_mismatch(
+            self._connection,
+            remote.id,
+            probes,
+            lambda count: self._journal.progress(replace(progress, compared=count)),
+        )
         return remote, "" if wrong is None else f"other voxels in {wrong}"
 
     def _discard(self, parcel: Parcel, shipped: Shipped, remote: RemoteDataset | None) -> Parcel:

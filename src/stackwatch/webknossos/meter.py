@@ -38,6 +38,11 @@ class Meter:
             self._sent += count
             self._done += count
 
+    def begin_again(self) -> None:
+        """Count anew what the server has: it is asked for every chunk again."""
+        with self._lock:
+            self._done = 0
+
     def add_known(self, count: int) -> None:
         """Count bytes that the server had already."""
         with self._lock:

@@ -102,6 +102,8 @@ class Sender:
         ------
         UploadGoneError, ChunkTooLargeError, DeliveryError, CancelledError
         """
+        if tests:
+            self.meter.begin_again()
         stop = threading.Event()
         sending = self._round(record, stop)
         chunks = _Shared(chunk for chunk in self._chunks(record) if chunk != sent)

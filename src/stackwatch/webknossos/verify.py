@@ -1,6 +1,6 @@
 """Is what the server shows what lies here? Its layers and mags, and voxels read back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,27 +85,32 @@ def _layer_differences(found: Mapping[str, Any], layer: LocalLayer) -> Iterable[
 
 
 def first_mismatch(
-    connection: Connection, dataset_id: str, probes: Iterable[Probe]
-) -> tuple[Probe | None, int]:
-    """Read boxes back, until one is not what lies here.
+    connection: Connection,
+    dataset_id: str,
+    probes: Iterable[Probe],
+    tell: Callable[[int], None],
+) -> Probe | None:
+    """Read boxes back, and return the first that is not what lies here; None if all are equal.
 
-    Returns
-    -------
-    (Probe or None, int)
-        The one that differs, None if all are equal; and how many were compared.
+    Parameters
+    ----------
+    connection : Connection
+    dataset_id : str
+    probes : iterable of Probe
+    tell : callable
+        Told after each one how many were read back: a slow server is none that hangs.
 
     Raises
     ------
     DeliveryUnavailableError
         The server does not answer.
     """
-    count = 0
-    for probe in probes:
+    for count, probe in enumerate(probes, start=1):
         connection.waiting.check()
-        count += 1
         if read_box(connection, dataset_id, probe) != probe.expected:
-            return probe, count
-    return None, count
+            return probe
+        tell(count)
+    return None
 
 
 def read_box(connection: Connection, dataset_id: str, probe: Probe) -> bytes:

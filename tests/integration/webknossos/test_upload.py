@@ -73,6 +73,16 @@ def test_progress_ends_with_every_byte(courier: Courier, dataset: Path):
     assert {"sending", "finishing", "finished"} == {shown.stage for shown in notebook.shown}
 
 
+def test_each_box_that_is_read_back_is_a_step(courier: Courier, server: WebknossosServer):
+    """A server that is slow to give voxels back is seen to get on, box by box."""
+    notebook = Notebook()
+    courier.bring(notebook)
+    steps = [shown.compared for shown in notebook.shown if shown.stage == "finished"]
+
+    assert list(range(len(server.requests("data")) + 1)) == steps
+    assert len(steps) > 3
+
+
 def test_it_is_described(courier: Courier, server: WebknossosServer, dataset: Path):
     """Folder, teams, tags, description and provenance are those asked for; the folder is made."""
     manifest = json.loads((dataset / "stackwatch.json").read_text())

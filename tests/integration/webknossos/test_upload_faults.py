@@ -232,6 +232,7 @@ def test_chunks_that_the_server_lacks_are_sent_and_it_is_finished_again(
     assert 2 == len(server.requests("finish"))
     assert 1 == len(server.requests("reserve"))
     assert ["finishing", "sending", "finishing"] == notebook.stages[3:6]
+    assert max(shown.done_bytes for shown in notebook.shown) == notebook.shown[-1].total_bytes
 
 
 @pytest.mark.parametrize("skip", [1, 6], ids=["the properties", "voxels"])

@@ -52,7 +52,7 @@ def test_documents(delivering: History):
 
     assert KEYS == set(listed) == set(document["delivery"])
     assert explained >= KEYS
-    assert {"stage", "done_bytes", "total_bytes", "bytes_per_s", "left_s"} <= explained
+    assert set(DeliveryProgress.__slots__) <= explained
     assert ["delivery.queued"] == [event["event"] for event in document["events"]]
     assert ("queued", None, None) == (listed["state"], listed["stage"], listed["link"])
     assert [] == delivering.answer("deliveries", "list", "--state", "parked")["deliveries"]
@@ -124,3 +124,5 @@ def test_progress_in_words():
         {"progress": values, "stage": "sending"}
     )
     assert "planned" == describe_progress({"progress": None, "stage": None})
+    compared = {"progress": {"stage": "finished", "compared": 12}, "stage": "finished"}
+    assert "finished, 12 boxes of voxels compared" == describe_progress(compared)

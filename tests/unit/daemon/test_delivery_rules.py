@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +17,7 @@ from stackwatch.daemon.delivery_rules import (
     plan_after,
     plan_request,
 )
+from stackwatch.daemon.delivery_running import Running
 from stackwatch.errors import (
     CancelledError,
     DeliveryRefusedError,
@@ -163,3 +165,19 @@ def test_a_gate_opens_when_the_token_changes():
     assert not gate.close(refused, 2.0, (1, 2, 4))
     assert gate.close(DeliveryUnavailableError(), 3.0, (1, 2, 4))
     assert not gate.may_try(4.0, (9, 9, 9))
+
+
+def test_a_comparison_that_gets_on_is_no_stall():
+    """Boxes of voxels that are read back are movement, as bytes are; the same again is none."""
+    child = Mock()
+    running = Running(DELIVERY, child, ServerOptions(URL), moved_s=0.0, noted_s=0.0)
+    for count in range(10):
+        progress = {"stage": "finished", "done_bytes": 9, "total_bytes": 9, "compared": count}
+        running.take_progress(progress, 1000.0 * count)
+        running.end_if_silent(1000.0 * count + 999, 1800)
+    assert (None, False) == (running.verdict, child.kill.called)
+
+    running.take_progress(progress, 10_000.0)
+    running.end_if_silent(10_801.0, 1800)
+    assert isinstance(running.verdict, StalledError)
+    child.kill.assert_called_once_with()
