@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
+
 from stackwatch.logs import Event, logger
 from stackwatch.web.files import CutShort
 from stackwatch.web.live import PageOptions
@@ -82,8 +84,8 @@ class Guard:
 
         try:
             await self._app(scope, receive, note)
-        except CutShort:
-            return  # the server ends a connection whose answer has no end
+        except (CutShort, ClientDisconnect):
+            return  # the server ends a connection whose answer has no end; or the client has gone
         except Exception as error:  # noqa: BLE001 - one bad request must not end the page
             logger().error(Event.MISTAKE_CAUGHT, path=scope["path"], exc_info=error)
             if not has_begun:

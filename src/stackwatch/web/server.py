@@ -18,6 +18,8 @@ JOIN_S: Final = 5.0
 BEAT_S: Final = 1.0
 BACKLOG: Final = 64
 CONNECTIONS_MAX: Final = 256
+TAKE_S: Final = 60
+"""So long a client may take nothing of its answer, or not be heard of while one is sent."""
 
 
 def bind(listen: str) -> socket.socket:
@@ -39,6 +41,7 @@ def bind(listen: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * TAKE_S)  # is inherited
         sock.bind((host, int(port)))
         sock.listen(BACKLOG)
         sock.setblocking(False)
@@ -139,6 +142,8 @@ def _make_server(app: Any) -> Any:
     """Return a server of the library, without its handlers of signals: those are the daemon's."""
     import uvicorn
 
+    from stackwatch.web.connections import REQUEST_S, Connection
+
     class Server(uvicorn.Server):
         def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
             return contextlib.nullcontext()
@@ -147,7 +152,7 @@ def _make_server(app: Any) -> Any:
         uvicorn.Config(
             app,
             loop="none",
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -157,7 +162,7 @@ def _make_server(app: Any) -> Any:
             server_header=False,
             proxy_headers=False,
             limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=30,
+            timeout_keep_alive=REQUEST_S,
             timeout_graceful_shutdown=GRACE_S,
         )
     )
