@@ -1,15 +1,23 @@
 """Where a dataset goes on the server: folder, teams and name."""
 
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from stackwatch.errors import DeliveryRefusedError
 from stackwatch.model.acquisition import fit_dataset_name
 from stackwatch.webknossos.connection import Connection, quoted
+from stackwatch.webknossos.patience import Waiting
 from stackwatch.webknossos.transport import Request
 
 _LONGEST_NAME: Final = 200
 """A server makes a directory of it, of its id too; a longer one it takes, and fails at the end."""
+_OTHERS_S: Final = 300.0
+"""So long another delivery may take to create folders before it is no longer waited for."""
+_LOOK_AGAIN_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,7 @@ def walk_folders(folders: list[dict[str, Any]], root: dict[str, Any], path: str)
 
 
 def ensure_folder(connection: Connection, path: str) -> FolderPlace:
-    """Return the folder of a path; what is missing of it is created.
+    """Return the folder of a path; what is missing of it is created, once on this machine.
 
     Raises
     ------
@@ -84,14 +92,43 @@ def ensure_folder(connection: Connection, path: str) -> FolderPlace:
         The account may not create it there.
     """
     place = find_folder(connection, path)
-    for name in place.missing:
-        query = {"parentId": place.folder_id, "name": name}
-        # not sent again by itself: each time would make another folder of that name
-        request = Request("POST", connection.api_url("folders/create"), query)
-        made = connection.demand_once(request, f"create the folder “{name}”").document
-        found = str(made.get("id", "")) if isinstance(made, dict) else ""
-        place = FolderPlace(found, (), place.is_ambiguous)
+    if not place.missing:
+        return place
+    with _alone(connection.greeting.url, connection.waiting):
+        place = find_folder(connection, path)  # another delivery may have created it meanwhile
+        for name in place.missing:
+            query = {"parentId": place.folder_id, "name": name}
+            # not sent again by itself: each time would make another folder of that name
+            request = Request("POST", connection.api_url("folders/create"), query)
+            made = connection.demand_once(request, f"create the folder “{name}”").document
+            found = str(made.get("id", "")) if isinstance(made, dict) else ""
+            place = FolderPlace(found, (), place.is_ambiguous)
     return place
+
+
+@contextlib.contextmanager
+def _alone(url: str, waiting: Waiting) -> Iterator[None]:
+    """Let one delivery of this machine at a time create folders on a server.
+
+    They are processes of their own, of the service or started by hand, and share no file. So an
+    abstract socket's name is what they share: it has one owner, and is free when that one ends.
+    """
+    import xxhash
+
+    server = xxhash.xxh3_64_hexdigest(url.encode())
+    until_s = waiting.clock.monotonic() + _OTHERS_S
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as held:
+        while True:
+            try:
+                held.bind(f"\0stackwatch/folders/{server}")
+            except OSError as error:
+                is_taken = error.errno == errno.EADDRINUSE
+                if not is_taken or waiting.clock.monotonic() >= until_s:
+                    break  # two folders of one name are better than none
+                waiting.pause(_LOOK_AGAIN_S)
+            else:
+                break
+        yield
 
 
 def find_teams(connection: Connection, names: tuple[str, ...]) -> tuple[str, ...]:

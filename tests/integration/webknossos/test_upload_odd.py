@@ -24,7 +24,9 @@ from stackwatch.testing.webknossos_faults import Fault
 from stackwatch.testing.webknossos_http import Request, Response
 from stackwatch.testing.webknossos_routing import Route
 from stackwatch.testing.webknossos_server import WebknossosServer
-from stackwatch.webknossos import transport
+from stackwatch.webknossos import places, transport
+from stackwatch.webknossos.connection import Connection
+from stackwatch.webknossos.patience import Waiting
 from stackwatch.webknossos.token import Token
 
 from .conftest import Courier, Notebook, sent_tree
@@ -278,3 +280,47 @@ def test_a_server_that_is_away_is_no_refusal(courier: Courier, front: Callable[.
     front("user", *[PORTAL] * 100)
     with pytest.raises(DeliveryUnavailableError):
         courier.bring()
+
+
+def test_two_deliveries_create_one_folder(
+    courier: Courier, server: WebknossosServer, monkeypatch: pytest.MonkeyPatch
+):
+    """Both see at the same time that it is missing: one creates it, the other one finds it."""
+    both_looked = threading.Barrier(2)
+    real = places.find_folder
+    looks: list[places.FolderPlace] = []
+
+    def find_folder(connection: Connection, path: str) -> places.FolderPlace:
+        looks.append(place := real(connection, path))
+        if len(looks) <= 2:
+            both_looked.wait(10)
+        return place
+
+    monkeypatch.setattr(places, "find_folder", find_folder)
+    server.faults.add(Fault("create_folder", delay_s=0.1, times=-1))
+    threads = [
+        threading.Thread(target=courier.bring, kwargs={"name": name, "remote_folder": "em/a/b"})
+        for name in ("one", "two")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    folder_ids = {found.folder_id for found in server.datasets()}
+    names = [folder.name for folder in server.world.folders.values()]
+
+    assert [("a", "b")] * 2 == [place.missing for place in looks[:2]]
+    assert (2, 1) == (len(server.datasets()), len(folder_ids))
+    assert ["a", "b"] == [name for name in names if name in {"a", "b"}]
+
+
+def test_a_delivery_that_creates_folders_for_ever_is_not_waited_for(
+    courier: Courier, server: WebknossosServer, monkeypatch: pytest.MonkeyPatch
+):
+    """What holds the name and does not get on holds nobody else up for good."""
+    monkeypatch.setattr(places, "_OTHERS_S", 0.5)
+    with places._alone(server.url, Waiting()):
+        courier.bring(remote_folder="em/a")
+
+    assert "a" in [folder.name for folder in server.world.folders.values()]
+    assert [0.1] * 5 == courier.slept[:5]
