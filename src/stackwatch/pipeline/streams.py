@@ -21,10 +21,10 @@ from stackwatch.model.geometry import Mag
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, LayerPlan, StackPlan
 from stackwatch.model.voxels import Category
-from stackwatch.pipeline.stored import open_stored
-from stackwatch.pipeline.storing import adapt_grids, ensure_storable, shard_bytes, slab_depth
+from stackwatch.pipeline.stored import reopen
+from stackwatch.pipeline.storing import Store, adapt_grids, ensure_storable, shard_bytes, slab_depth
 from stackwatch.readers.protocol import SliceSource
-from stackwatch.stores.protocol import MagGrid, MagWriter, VolumeStore
+from stackwatch.stores.protocol import MagGrid, MagWriter
 
 OpenSource = Callable[[StackPlan, int], SliceSource]
 """Gives the slices of one timepoint of a stack."""
@@ -225,7 +225,7 @@ class Streamer:
 
     Attributes
     ----------
-    store : VolumeStore
+    store : Store
     root : Path
         The dataset's staging directory.
     scratch : Path
@@ -237,7 +237,7 @@ class Streamer:
         Has the ranges of a stack carried out by other processes, and gathers what they have seen.
     """
 
-    store: VolumeStore
+    store: Store
     root: Path
     scratch: Path
     options: ConvertOptions
@@ -321,9 +321,8 @@ class Streamer:
         quiet = StreamControl(self.control.on_step, self.control.cancelled)
         for plan in passes:
             last = mags.grids[-1]
-            stored = open_stored(self.root / self.store.mag_path(mags.layer, last.mag), last)
+            stored = reopen(self.store, self.root, mags.layer, last)
             stream = self._layer_stream(mags, plan.grids, is_first_stored=True)
-            self.store.wait()
             with Pools(plan.read_threads, plan.encode_threads) as pools:
                 for t in range(mags.layer.size_t):
                     run_stream(stored.timepoint(t), [stream], plan, pools, quiet, t)

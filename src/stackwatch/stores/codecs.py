@@ -1,4 +1,4 @@
-"""Which codec for which voxel type, and the encoding of chunks.
+"""Which codec for which voxel type, and the encoding and decoding of chunks.
 
 The table is the outcome of measurements (docs/performance.md):
 
@@ -133,3 +133,54 @@ def _gzip_encoder(level: int) -> Callable[[NDArray[np.uint8]], Encoded]:
         return encoded
 
     return encode
+
+
+def chunk_decoder(spec: CodecSpec) -> Callable[[memoryview], Any]:
+    """Return a function that decodes one chunk, for one thread.
+
+    It returns a buffer, and raises `ValueError` where the chunk is damaged and its codec notices.
+    """
+    match spec.name:
+        case "none":
+            return bytes
+        case "zstd":
+            return _zstd_decoder()
+        case "blosc":
+            return _blosc_decoder()
+        case "gzip":
+            return _gunzip
+
+
+def _zstd_decoder() -> Callable[[memoryview], Any]:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor()
+
+    def decode(chunk: memoryview) -> bytes:
+        try:
+            return decompressor.decompress(chunk)
+        except zstandard.ZstdError as error:
+            raise ValueError(f"a chunk is damaged ({error})") from error
+
+    return decode
+
+
+def _blosc_decoder() -> Callable[[memoryview], Any]:
+    from numcodecs import blosc
+
+    def decode(chunk: memoryview) -> Any:
+        try:
+            return blosc.decompress(chunk)
+        except RuntimeError as error:
+            raise ValueError(f"a chunk is damaged ({error})") from error
+
+    return decode
+
+
+def _gunzip(chunk: memoryview) -> bytes:
+    import zlib
+
+    try:
+        return zlib.decompress(chunk, 16 + zlib.MAX_WBITS)
+    except zlib.error as error:
+        raise ValueError(f"a chunk is damaged ({error})") from error

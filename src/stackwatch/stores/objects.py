@@ -8,7 +8,7 @@ instance's own role.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
@@ -22,7 +22,7 @@ from stackwatch.errors import (
     TargetNotWritableError,
     WriteError,
 )
-from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE, write_json
+from stackwatch.stores.properties import write_json
 
 SCHEME: Final = "s3://"
 OBJECTS_FILE: Final = "objects.json"
@@ -139,7 +139,20 @@ class Objects:
 
         with self.errors():
             batches = obstore.list(self.store, prefix=below or None)
-            return {str(entry["path"]): int(entry["size"]) for batch in batches for entry in batch}
+            found = {str(entry["path"]): int(entry["size"]) for batch in batches for entry in batch}
+        found.pop("", None)  # the prefix itself, as an empty object: people made a “folder”
+        return found
+
+    def first_key(self) -> str:
+        """Return the key of some object below the prefix; empty if there is none.
+
+        The prefix itself is none: where people make a “folder”, an empty object of its name lies.
+        """
+        import obstore
+
+        with self.errors():
+            batches = obstore.list(self.store, chunk_size=2)
+            return next((str(one["path"]) for batch in batches for one in batch if one["path"]), "")
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects."""
@@ -185,46 +198,6 @@ def mark_objects(root: Path, url: str) -> Objects:
     """Note in a dataset's folder that its shards go to a bucket."""
     write_json(root / OBJECTS_FILE, {"url": url})
     return open_objects(url)
-
-
-def remove_invisible(objects: Objects) -> int:
-    """Remove what an attempt that was killed has left: shards without a dataset around them.
-
-    Returns
-    -------
-    int
-        How many objects were removed; 0 where a dataset is visible, which is left alone.
-    """
-    found = objects.sizes()
-    if PROPERTIES_FILE in found:
-        return 0
-    objects.remove(found)
-    return len(found)
-
-
-def hide(objects: Objects) -> None:
-    """Remove a dataset: it is invisible after the first step, gone after the last."""
-    objects.remove([PROPERTIES_FILE])
-    objects.remove(objects.sizes())
-
-
-def reveal(objects: Objects, root: Path, on_step: Callable[[], None] = lambda: None) -> None:
-    """Put the metadata of a dataset whose shards are all there; the properties last.
-
-    Parameters
-    ----------
-    objects : Objects
-    root : Path
-        The folder in which the metadata was written.
-    on_step : callable
-        Told after each object.
-    """
-    found = (path for path in sorted(root.rglob("*")) if path.is_file())
-    files = [path for path in found if path.name != OBJECTS_FILE]
-    last = {MANIFEST_FILE: 1, PROPERTIES_FILE: 2}
-    for path in sorted(files, key=lambda path: last.get(path.name, 0)):
-        objects.put(path.relative_to(root).as_posix(), path.read_bytes())
-        on_step()
 
 
 def _as_write_error(url: str, error: Exception) -> WriteError:

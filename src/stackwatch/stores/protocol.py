@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from stackwatch.model.geometry import Mag, Vec3
-from stackwatch.model.plan import LayerPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,37 +110,4 @@ class MagWriter(Protocol):
 
     def finish_slab(self, t: int, slab: int, rows: tuple[int, int], *, is_last: bool) -> None:
         """Close the shards of these rows that no later slab reaches."""
-        ...
-
-
-class VolumeStore(Protocol):
-    """Writes the layers of one dataset into a directory."""
-
-    def mag_writer(self, layer: LayerPlan, grid: MagGrid) -> MagWriter:
-        """Return the writer of one mag of one layer."""
-        ...
-
-    def describe_mag(self, layer: LayerPlan, grid: MagGrid) -> None:
-        """Write what a reader must know of one mag; its shards may come before or after."""
-        ...
-
-    def wait(self) -> None:
-        """Return when every closed shard is on the disk; raise what went wrong there."""
-        ...
-
-    @property
-    def bytes_written(self) -> int:
-        """Bytes appended so far."""
-        ...
-
-    def manifest(self) -> tuple[ShardRecord, ...]:
-        """Return every shard written, sorted by path."""
-        ...
-
-    def abort(self) -> None:
-        """Close every open file; what was written is of no use any more."""
-        ...
-
-    def mag_path(self, layer: LayerPlan, mag: Mag) -> Path:
-        """Return the directory of one mag, relative to the dataset's root."""
         ...

@@ -8,16 +8,54 @@ chunk, then the crc32c of those bytes.
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 import google_crc32c
 import numpy as np
+from numpy.typing import NDArray
 
-from stackwatch.stores.protocol import ShardRecord
+from stackwatch.stores.protocol import MagGrid, ShardRecord
 from stackwatch.stores.sinks import Flusher, OpenSink, ShardSink
 
 WRITE_BATCH = 512
 """Buffers per system call; the kernel takes 1,024."""
+EMPTY: Final = 0xFFFF_FFFF_FFFF_FFFF
+"""Offset and length of a chunk that is not stored."""
+
+
+def shard_path(mag_path: str, t: int | None, shard_zyx: tuple[int, int, int]) -> str:
+    """Return the path of a shard below the dataset's root.
+
+    Parameters
+    ----------
+    mag_path : str
+    t : int or None
+        None for a layer without time.
+    shard_zyx : (int, int, int)
+        Counted in shards.
+    """
+    z, y, x = shard_zyx
+    time = "" if t is None else f"{t}/"
+    return f"{mag_path}/c/{time}0/{x}/{y}/{z}"
+
+
+def chunk_positions(
+    grid: MagGrid, slab: int, rows: Sequence[int], columns: Sequence[int]
+) -> NDArray[np.intp]:
+    """Return the places of chunks in C order (x, y, z) of their shard's grid, row by row.
+
+    Parameters
+    ----------
+    grid : MagGrid
+    slab : int
+        Index along z, of the whole mag.
+    rows, columns : sequence of int
+        Of chunks, counted within the shard.
+    """
+    chunks_y, chunks_z = grid.shard.y // grid.chunk.y, grid.shard.z // grid.chunk.z
+    places = np.asarray(columns, np.intp)[None, :] * chunks_y + np.asarray(rows, np.intp)[:, None]
+    found: NDArray[np.intp] = (places * chunks_z + slab % chunks_z).ravel()
+    return found
 
 
 class Shard:
@@ -36,7 +74,7 @@ class Shard:
     def __init__(self, path: str, chunks: int, open_sink: OpenSink) -> None:
         self.path = path
         self._open_sink = open_sink
-        self._index = np.full((chunks, 2), 0xFFFF_FFFF_FFFF_FFFF, "<u8")
+        self._index = np.full((chunks, 2), EMPTY, "<u8")
         self._sink: ShardSink | None = None
         self._offset = 0
         self._crc = 0
@@ -81,7 +119,7 @@ class Shard:
             self._write_all([index])
             self.closing = self._sink.finish(flusher)
             self._sink = None
-            filled = int((self._index[:, 1] != 0xFFFF_FFFF_FFFF_FFFF).sum())
+            filled = int((self._index[:, 1] != EMPTY).sum())
             return ShardRecord(self.path, self._offset, filled, len(self._index), self._crc)
 
     def abort(self) -> None:

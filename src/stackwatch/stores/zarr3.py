@@ -6,6 +6,7 @@ nothing is ever transposed. Chunks lie in a shard block by block, rows before co
 which they are cut, the same in every run; the index says where each one is.
 """
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -21,7 +22,8 @@ from stackwatch.stores.codecs import CodecSpec, chunk_encoder
 from stackwatch.stores.cutting import BlockCutter, cut_chunks, has_voxels
 from stackwatch.stores.objects import Objects
 from stackwatch.stores.protocol import Block, MagGrid, ShardRecord
-from stackwatch.stores.shards import Shard
+from stackwatch.stores.shard_reader import ShardReader
+from stackwatch.stores.shards import Shard, chunk_positions, shard_path
 from stackwatch.stores.sinks import FileSink, Flusher, ObjectSink, OpenSink, ShardSink
 from stackwatch.stores.zarr3_metadata import write_array
 
@@ -86,6 +88,20 @@ class Zarr3Store:
     def wait(self) -> None:
         """Return when every closed shard is on the disk; raise what went wrong there."""
         self._flusher.wait()
+
+    def mag_reader(self, layer: LayerPlan, grid: MagGrid) -> ShardReader:
+        """Return the reader of a mag that is complete; call `wait` before."""
+        path = self.mag_path(layer, grid.mag).as_posix()
+        below = f"{path}/"
+        records = {it.path: it for it in self.manifest() if it.path.startswith(below)}
+        codec = self._codecs[layer.name]
+        return ShardReader(path, grid, layer.voxel_type, codec, records, self._read_range)
+
+    def _read_range(self, path: str, start: int, end: int) -> bytes:
+        if self._objects is not None:
+            return self._objects.read_range(path, start, end)
+        with (self._root / path).open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), end - start, start)
 
     @property
     def bytes_written(self) -> int:
@@ -206,22 +222,19 @@ class Zarr3MagWriter:
             self._open.clear()
 
     def _positions(self, slab: int, block: Block) -> NDArray[np.intp]:
-        """Return the place of each chunk of a block in C order (x, y, z) of its shard's grid."""
         grid = self._grid
         y0, x0 = block.y0 % grid.shard.y, block.x0 % grid.shard.x
-        rows = np.arange(y0 // grid.chunk.y, -(-(y0 + block.y1 - block.y0) // grid.chunk.y))
-        columns = np.arange(x0 // grid.chunk.x, -(-(x0 + block.x1 - block.x0) // grid.chunk.x))
-        chunks_y, chunks_z = grid.shard.y // grid.chunk.y, self._slabs_per_shard
-        place = (columns[None, :] * chunks_y + rows[:, None]) * chunks_z + slab % chunks_z
-        return place.ravel()
+        rows = range(y0 // grid.chunk.y, -(-(y0 + block.y1 - block.y0) // grid.chunk.y))
+        columns = range(x0 // grid.chunk.x, -(-(x0 + block.x1 - block.x0) // grid.chunk.x))
+        return chunk_positions(grid, slab, rows, columns)
 
     def _shard(self, t: int, slab: int, block: Block) -> Shard:
         z = slab // self._slabs_per_shard
         key = (t, z, block.shard_y, block.shard_x)
         with self._lock:
             if key not in self._open:
-                time = f"{t}/" if self._has_time else ""
-                path = f"{self._path}/c/{time}0/{block.shard_x}/{block.shard_y}/{z}"
+                time = t if self._has_time else None
+                path = shard_path(self._path, time, (z, block.shard_y, block.shard_x))
                 grid = self._grid
                 chunks = (
                     (grid.shard.x // grid.chunk.x)
