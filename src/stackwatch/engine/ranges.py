@@ -7,9 +7,17 @@ for a range are made afterwards, from the last mag on the disk.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from stackwatch.engine.planner import StreamPlan
 from stackwatch.stores.protocol import MagGrid
+
+START_SLICES: Final = 4
+"""What a range costs beside its slices, in slices: to open the acquisition anew."""
+TAIL: Final = 0.5
+"""How much of a range its slot works on alone at the end, on average."""
+READ_BACK: Final = 0.5
+"""What a voxel of the last mag costs that coarser ones are made of, against converting one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +44,47 @@ def shard_slices(grid: MagGrid, finest: MagGrid) -> int:
     return grid.shard.z * grid.mag.factor_from(finest.mag).z
 
 
-def range_depth(grids: Sequence[MagGrid], wanted: int) -> int:
-    """Return how many slices a range has, so that there are about `wanted` of them.
+def count_kept(grids: Sequence[MagGrid], depth: int) -> int:
+    """Return how many mags are made range by range, if ranges are `depth` slices deep."""
+    kept = 1
+    while kept < len(grids) and not depth % shard_slices(grids[kept], grids[0]):
+        kept += 1
+    return kept
 
-    The shards of mag 1, doubled as often as ranges are left over: the deeper a range, the more
-    mags are made in it.
+
+def choose_depth(grids: Sequence[MagGrid], timepoints: int, slots: int, *, has_later: bool) -> int:
+    """Return how many slices a range has, so that a stack is done as early as possible.
+
+    Deep ranges make more mags, shallow ones keep all slots busy to the end. The estimate counts
+    slices that a slot converts one after another.
+
+    Parameters
+    ----------
+    grids : sequence of MagGrid
+        Of the whole pass.
+    timepoints, slots : int
+    has_later : bool
+        Whether there are mags that even the whole pass does not make.
     """
-    depth = unit = shard_slices(grids[0], grids[0])
-    slices = grids[0].size.z
-    while math.ceil(slices / (2 * depth)) >= wanted:
-        depth *= 2
-    return max(unit, depth)
+    slices, unit = grids[0].size.z, shard_slices(grids[0], grids[0])
+    whole = grids[0].size.volume
+
+    def estimate(depth: int) -> float:
+        rounds = math.ceil(math.ceil(slices / depth) * timepoints / slots)
+        kept = count_kept(grids, depth)
+        is_read_back = kept < len(grids) or has_later
+        read_back = grids[kept - 1].size.volume / whole if is_read_back else 0.0
+        return (
+            rounds * (min(depth, slices) + START_SLICES)
+            + TAIL * depth
+            + READ_BACK * read_back * slices * timepoints
+        )
+
+    return min(range(unit, slices + unit, unit), key=estimate)
 
 
 def split_plan(
-    plan: StreamPlan, timepoints: int, wanted: int
+    plan: StreamPlan, timepoints: int, slots: int
 ) -> tuple[StreamPlan, tuple[SliceRange, ...]]:
     """Cut a pass over a stack into ranges.
 
@@ -59,8 +93,8 @@ def split_plan(
     plan : StreamPlan
         Of the whole stack.
     timepoints : int
-    wanted : int
-        How many ranges there should be, about.
+    slots : int
+        How many ranges are converted at the same time.
 
     Returns
     -------
@@ -70,7 +104,7 @@ def split_plan(
         At least one; they cover all slices of all timepoints.
     """
     slices = plan.grids[0].size.z
-    depth = range_depth(plan.grids, math.ceil(wanted / timepoints))
+    depth = choose_depth(plan.grids, timepoints, slots, has_later=bool(plan.later_mags))
     starts = range(0, slices, depth)
     ranges = tuple(
         SliceRange(t * len(starts) + place, t, first, min(first + depth, slices))
@@ -79,8 +113,6 @@ def split_plan(
     )
     if len(starts) == 1:
         return plan, ranges
-    kept = 1
-    while kept < len(plan.grids) and not depth % shard_slices(plan.grids[kept], plan.grids[0]):
-        kept += 1
+    kept = count_kept(plan.grids, depth)
     later = (*(grid.mag for grid in plan.grids[kept:]), *plan.later_mags)
     return replace(plan, grids=plan.grids[:kept], later_mags=later), ranges

@@ -24,8 +24,6 @@ from stackwatch.readers.book import SourceBook
 from stackwatch.stores.zarr3 import Zarr3Store
 
 RANGES_FOLDER = "ranges"
-RANGES_PER_SLOT = 4
-"""A range that takes longer than others then holds up the end by a quarter of its slot's work."""
 
 
 class RangedStacks:
@@ -66,13 +64,13 @@ class RangedStacks:
         self._book = book
         self._tell = tell
         self._orders = 0
-        self.cut = RangeCut(share_of(acquisition.options), self._wanted)
+        self.cut = RangeCut(share_of(acquisition.options), self._slots)
 
-    def _wanted(self, stack: StackPlan) -> int:
-        """Return into how many ranges a stack is cut, about: one where it must be read in order."""
+    def _slots(self, stack: StackPlan) -> int:
+        """Return how many ranges of a stack are converted at once: one if it is read in order."""
         is_in_order = self._is_archive or any(name.endswith(".gz") for name in stack.files[:1])
         is_wkw = self.cut.options.store.format == "wkw"
-        return 1 if is_in_order or is_wkw else self._executor.slots * RANGES_PER_SLOT
+        return 1 if is_in_order or is_wkw else self._executor.slots
 
     def carry_out(
         self,

@@ -78,12 +78,12 @@ class RangeCut:
     ----------
     options : ConvertOptions
         With what one range may use.
-    wanted : callable
-        Into how many ranges a stack is cut, about; 1: it is not.
+    slots : callable
+        How many ranges of a stack are converted at the same time; 1: it is not cut.
     """
 
     options: ConvertOptions
-    wanted: Callable[[StackPlan], int]
+    slots: Callable[[StackPlan], int]
 
 
 @dataclass(slots=True)
@@ -141,9 +141,9 @@ def _plan_pass(
     cut: RangeCut | None,
 ) -> tuple[StreamPlan, tuple[SliceRange, ...]]:
     """Plan the pass over the source: by this process, or range by range where that is possible."""
-    if cut is not None and cut.wanted(stack) > 1:
+    if cut is not None and cut.slots(stack) > 1:
         plan = _plan_stack(stack, mags, cut.options, decode_bytes)
-        split, ranges = split_plan(plan, len(stack.planes_tz), cut.wanted(stack))
+        split, ranges = split_plan(plan, len(stack.planes_tz), cut.slots(stack))
         if len(ranges) > 1 and not plan.spool:
             return split, ranges
     return _plan_stack(stack, mags, options, decode_bytes), ()
