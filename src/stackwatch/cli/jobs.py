@@ -12,9 +12,12 @@ from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
 from stackwatch.errors import NoDaemonError, UsageError
 from stackwatch.model.delivery_wording import describe_delivery
-from stackwatch.model.wording import describe_disposal
+from stackwatch.model.wording import EVENTS_SHOWN, describe_disposal
 
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
+LinesOption = Annotated[
+    int, typer.Option("--limit", min=1, max=100_000, help="At most so many lines of its history.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +75,7 @@ def list_jobs(
 
 def show(
     job: JobArgument,
+    limit: LinesOption = EVENTS_SHOWN,
     config: ConfigOption = None,
     assignments: SetOption = None,
     as_json: JsonFlag = False,
@@ -81,7 +85,7 @@ def show(
     from stackwatch.ledger.reader import LedgerReader
 
     with LedgerReader.open(find_state_dir(config, assignments)) as reader:
-        record = build_job(reader, job)
+        record = build_job(reader, job, limit)
     if record is None:
         raise no_such_job(job)
     if as_json:
@@ -126,6 +130,7 @@ def explain(
         str,
         typer.Argument(metavar="WHAT", help="An acquisition's path or name, or a job's number."),
     ],
+    limit: LinesOption = EVENTS_SHOWN,
     config: ConfigOption = None,
     assignments: SetOption = None,
     as_json: JsonFlag = False,
@@ -133,7 +138,7 @@ def explain(
     """Tell why something is, or is not yet, converted."""
     from stackwatch.cli.explain import explain_acquisition
 
-    record = explain_acquisition(find_state_dir(config, assignments), what)
+    record = explain_acquisition(find_state_dir(config, assignments), what, limit)
     if as_json:
         answer_json(record)
         return
@@ -190,7 +195,9 @@ def _describe(record: Mapping[str, Any]) -> str:
 
 
 def _history(record: Mapping[str, Any]) -> list[str]:
-    return [
+    left_out = record["event_count"] - len(record["events"])
+    before = f"  {left_out:,} earlier lines are not shown; --limit shows more"
+    return [before] * (left_out > 0) + [
         f"  {format_time(event['at_us'])}  {event['event']}"
         + (f"  {event['state_from'] or '-'} → {event['state_to']}" if event["state_to"] else "")
         for event in record["events"]

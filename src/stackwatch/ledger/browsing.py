@@ -49,10 +49,6 @@ SELECT * FROM job_facts WHERE state = 'queued' AND generation = newest_generatio
 ORDER BY priority DESC, queued_at_us, id LIMIT :limit
 """
 _DATASET: Final = "SELECT * FROM dataset_facts WHERE id = :dataset_id AND state = 'published'"
-_JOB_EVENTS: Final = "SELECT count(*) AS number FROM events WHERE job_id = :job_id"
-_ACQUISITION_EVENTS: Final = (
-    "SELECT count(*) AS number FROM events WHERE acquisition_id = :acquisition_id"
-)
 _EVENTS_SINCE: Final = """
 SELECT event, coalesce(json_extract(facts, '$.error_code'), '') AS error_code, state_to,
     count(*) AS number, max(id) AS last
@@ -191,12 +187,6 @@ class LedgerBrowser(LedgerReader):
         """Return a published dataset, None if there is no such one, or none any more."""
         row = self._connection.execute(_DATASET, {"dataset_id": dataset_id}).fetchone()
         return None if row is None else DatasetRecord.from_row(row)
-
-    def count_events(self, *, job_id: int = 0, acquisition_id: int = 0) -> int:
-        """Return how long the history of a job, or of an acquisition, is."""
-        values = {"job_id": job_id, "acquisition_id": acquisition_id}
-        statement = _JOB_EVENTS if job_id else _ACQUISITION_EVENTS
-        return int(self._connection.execute(statement, values).fetchone()["number"])
 
     def deliveries_of(self, job_id: int) -> tuple[DeliveryRecord, ...]:
         """Return the deliveries of a job's datasets."""

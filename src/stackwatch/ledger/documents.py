@@ -13,6 +13,7 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.delivery import DeliveryState
 from stackwatch.model.disposal import DisposalState
 from stackwatch.model.job import AcquisitionState, JobId, JobState
+from stackwatch.model.wording import EVENTS_SHOWN
 
 SHOWN: Final = 20
 """How many of each kind `status` names; the counts tell of all."""
@@ -76,9 +77,14 @@ def build_jobs(
     return {"status": "ok", "jobs": jobs}
 
 
-def build_job(reader: LedgerReader, job_id: int) -> dict[str, Any] | None:
-    """Return the document of `stackwatch jobs show`, None if there is no such job."""
-    details = reader.show_job(JobId(job_id))
+def build_job(
+    reader: LedgerReader, job_id: int, limit: int = EVENTS_SHOWN
+) -> dict[str, Any] | None:
+    """Return the document of `stackwatch jobs show`, None if there is no such job.
+
+    Of its history there are the last `limit` lines, and how many there are in all.
+    """
+    details = reader.show_job(JobId(job_id), limit)
     if details is None:
         return None
     return {
@@ -86,6 +92,7 @@ def build_job(reader: LedgerReader, job_id: int) -> dict[str, Any] | None:
         "job": details.job.as_record(),
         "datasets": details.dataset_records(),
         "events": [event.as_record() for event in details.events],
+        "event_count": reader.count_events(job_id=job_id),
         "disposal": details.disposal.as_record() if details.disposal is not None else None,
         "deliveries": [delivery.as_record() for delivery in details.deliveries],
     }

@@ -10,7 +10,7 @@ from stackwatch.ledger.reader import LedgerReader
 from stackwatch.ledger.records import AcquisitionRecord, Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import AcquisitionState, JobId
-from stackwatch.model.wording import describe_disposal, format_time
+from stackwatch.model.wording import EVENTS_SHOWN, describe_disposal, format_time
 
 Ask = Callable[[dict[str, Any]], dict[str, Any] | None]
 """Asks the running daemon; None if there is none, or it is busy."""
@@ -62,7 +62,9 @@ _COMPARED = (
 )
 
 
-def build_explanation(reader: LedgerReader, what: str, ask: Ask) -> dict[str, Any]:
+def build_explanation(
+    reader: LedgerReader, what: str, ask: Ask, limit: int = EVENTS_SHOWN
+) -> dict[str, Any]:
     """Return the document of `stackwatch jobs explain`.
 
     Parameters
@@ -71,6 +73,8 @@ def build_explanation(reader: LedgerReader, what: str, ask: Ask) -> dict[str, An
     what : str
         A job's number, an acquisition's path, or its name.
     ask : callable
+    limit : int
+        How many of the last lines of its history are told.
 
     Raises
     ------
@@ -78,11 +82,14 @@ def build_explanation(reader: LedgerReader, what: str, ask: Ask) -> dict[str, An
         Nothing of that name was seen; the caller shows it.
     """
     found = find_acquisition(reader, what)
-    return explain(reader, found, _ask_watcher(reader, found, ask))
+    return explain(reader, found, _ask_watcher(reader, found, ask), limit)
 
 
 def explain(
-    reader: LedgerReader, found: AcquisitionRecord, live: dict[str, Any] | None
+    reader: LedgerReader,
+    found: AcquisitionRecord,
+    live: dict[str, Any] | None,
+    limit: int = EVENTS_SHOWN,
 ) -> dict[str, Any]:
     """Return the document about an acquisition that is known.
 
@@ -92,9 +99,11 @@ def explain(
     found : AcquisitionRecord
     live : dict or None
         What the daemon's watcher knows at this moment: the values of `WATCH_KEYS`.
+    limit : int
+        How many of the last lines of its history are told.
     """
     newest = reader.last_job_of(found.acquisition_id)
-    history = reader.list_events(acquisition_id=found.acquisition_id)
+    history = reader.list_events(acquisition_id=found.acquisition_id, limit=limit)
     planned = reader.find_disposal(found.acquisition_id)
     return {
         "status": "ok",
@@ -105,6 +114,7 @@ def explain(
         "job": newest.as_record() if newest is not None else None,
         "disposal": planned.as_record() if planned is not None else None,
         "events": [event.as_record() for event in history],
+        "event_count": reader.count_events(acquisition_id=found.acquisition_id),
     }
 
 
@@ -192,7 +202,7 @@ def find_acquisition(reader: LedgerReader, what: str) -> AcquisitionRecord:
         Nothing of that name was seen; the caller shows it.
     """
     if what.isascii() and what.isdecimal() and len(what) < _DIGITS:
-        details = reader.show_job(JobId(int(what)))
+        details = reader.show_job(JobId(int(what)), events=0)
         if details is not None:
             wanted = details.job.acquisition_id
             found = reader.first_acquisition(lambda number, *_: number == wanted)

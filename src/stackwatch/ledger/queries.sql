@@ -287,6 +287,12 @@ SELECT * FROM (
     SELECT * FROM events WHERE acquisition_id = :acquisition_id ORDER BY id DESC LIMIT :limit
 ) ORDER BY id;
 
+-- name: event_count_of_job
+SELECT count(*) AS number FROM events WHERE job_id = :job_id;
+
+-- name: event_count_of_acquisition
+SELECT count(*) AS number FROM events WHERE acquisition_id = :acquisition_id;
+
 -- name: last_events
 SELECT * FROM events ORDER BY id DESC LIMIT :limit;
 

@@ -261,6 +261,13 @@ class LedgerReader:
             rows = self._rows("events_of_acquisition", **values)
         return tuple(EventRecord.from_row(row) for row in rows)
 
+    def count_events(self, *, job_id: int = 0, acquisition_id: int = 0) -> int:
+        """Return how long the history of a job, or of an acquisition, is."""
+        of = "job" if job_id else "acquisition"
+        row = self._row(f"event_count_of_{of}", job_id=job_id, acquisition_id=acquisition_id)
+        assert row is not None  # a count always has a row
+        return int(row["number"])
+
     # ------------------------------------------------------------ deliveries
 
     def list_deliveries(

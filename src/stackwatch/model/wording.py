@@ -10,6 +10,9 @@ from typing import Any, Final
 SCHEMA: Final = 1
 """Version of every JSON document (docs/json.md)."""
 
+EVENTS_SHOWN: Final = 200
+"""So many of the last lines of a history are told unless more are asked for: it may be long."""
+
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 

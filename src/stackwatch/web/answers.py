@@ -11,6 +11,7 @@ from stackwatch.ledger.documents import build_deliveries, build_job, build_jobs,
 from stackwatch.ledger.explaining import WATCH_KEYS, explain, find_acquisition
 from stackwatch.model.delivery import DeliveryState
 from stackwatch.model.job import JobState
+from stackwatch.model.wording import EVENTS_SHOWN
 from stackwatch.web.site import document, error_document, is_number
 
 if TYPE_CHECKING:
@@ -70,9 +71,12 @@ def answer_deliveries(site: "Site", query: Mapping[str, str]) -> Response:
     return _json(build_deliveries(site.browser, state, query.get("folder") or None, limit))
 
 
-def answer_job(site: "Site", job_id: int) -> Response:
+def answer_job(site: "Site", job_id: int, query: Mapping[str, str]) -> Response:
     """Return the document of `stackwatch jobs show`."""
-    record = build_job(site.browser, job_id)
+    try:
+        record = build_job(site.browser, job_id, _read_limit(query, EVENTS_SHOWN))
+    except UsageError as error:
+        return refuse(error)
     if record is None:
         return refuse(UsageError(f"There is no job {job_id}.", job=job_id), 404)
     return _json(record)
@@ -80,7 +84,12 @@ def answer_job(site: "Site", job_id: int) -> Response:
 
 async def answer_explain(site: "Site", request: "Request") -> Response:
     """Return the document of `stackwatch jobs explain`."""
-    what = request.query_params.get("what", "")
+    query = request.query_params
+    what = query.get("what", "")
+    try:
+        limit = _read_limit(query, EVENTS_SHOWN)
+    except UsageError as error:
+        return refuse(error)
     try:
         found = find_acquisition(site.browser, what)
     except UsageError as error:
@@ -89,7 +98,7 @@ async def answer_explain(site: "Site", request: "Request") -> Response:
     assert place is not None  # it was found right now
     command = {"command": "explain", "path": str(place.path)}
     live = await site.aside.run(lambda: _ask_watcher(site.service.ask, command))
-    return _json(explain(site.browser, found, live))
+    return _json(explain(site.browser, found, live, limit))
 
 
 def _ask_watcher(ask: "Ask", command: dict[str, Any]) -> dict[str, Any] | None:
@@ -126,8 +135,8 @@ def _read_state(query: Mapping[str, str], kind: type[S]) -> S | None:
     return kind(state) if state else None
 
 
-def _read_limit(query: Mapping[str, str]) -> int:
-    limit = query.get("limit", str(LIMIT))
+def _read_limit(query: Mapping[str, str], usual: int = LIMIT) -> int:
+    limit = query.get("limit", str(usual))
     if not is_number(limit) or not 1 <= int(limit) <= LIMIT_MAX:
         hint = f"Give a `limit` from 1 to {LIMIT_MAX}."
         raise UsageError(f"“{limit}” is no number of rows. {hint}", hint=hint)

@@ -205,7 +205,7 @@ async def _api_job(site: Site, request: Request) -> Response:
     number: Any = request.path_params["number"]
     if not is_number(number):
         raise HTTPException(404)
-    return answers.answer_job(site, int(number))
+    return answers.answer_job(site, int(number), request.query_params)
 
 
 async def _sign_in(site: Site, request: Request) -> Response:

@@ -10,7 +10,7 @@ from stackwatch.ledger.reader import JobDetails
 from stackwatch.ledger.records import DatasetRecord, EventRecord, Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import DatasetState, JobId, JobState
-from stackwatch.model.wording import describe_disposal, format_duration, format_time
+from stackwatch.model.wording import EVENTS_SHOWN, describe_disposal, format_duration, format_time
 from stackwatch.web.actions import action_forms
 from stackwatch.web.deliveries import delivery_rows
 from stackwatch.web.markup import NOTHING, Markup, Piece, markup, tag
@@ -30,7 +30,6 @@ from stackwatch.web.parts import (
 from stackwatch.web.view import View
 from stackwatch.web.viewer import view_path
 
-EVENTS_MAX: Final = 200
 _LONG: Final = frozenset({"message", "hint", "reason", "values", "error_code"})
 _SIZES: Final = frozenset({"total_bytes", "bytes_read", "bytes_written", "free_bytes"})
 Record = Mapping[str, Any]
@@ -38,7 +37,7 @@ Record = Mapping[str, Any]
 
 def build_job_page(view: View, job_id: int) -> Page | None:
     """Return the page `/jobs/N`, None if there is no such job."""
-    details = view.browser.show_job(JobId(job_id), EVENTS_MAX)
+    details = view.browser.show_job(JobId(job_id), EVENTS_SHOWN)
     if details is None:
         return None
     job = details.job
@@ -67,7 +66,7 @@ def build_acquisition_page(view: View, acquisition_id: int) -> Page | None:
         return None
     record = found.acquisition.as_record()
     because = say_why(view.browser, found.acquisition, None)
-    events = view.browser.list_events(acquisition_id=acquisition_id, limit=EVENTS_MAX)
+    events = view.browser.list_events(acquisition_id=acquisition_id, limit=EVENTS_SHOWN)
     is_arriving = record["state"] in ("settling", "incomplete")
     why = describe_arriving(view, record) if is_arriving else ""
     pairs = _acquisition_facts(view, found, record)
@@ -239,7 +238,7 @@ def _job_rows(view: View, jobs: Sequence[Job]) -> Markup:
             moment(job.finished_at_us, view.now_us),
             str((job.error or {}).get("error_code") or ""),
         )
-        for job in jobs[:EVENTS_MAX]
+        for job in jobs[:EVENTS_SHOWN]
     ]
     return table("Jobs", headings, rows)
 

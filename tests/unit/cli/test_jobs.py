@@ -194,7 +194,15 @@ def test_jobs_show_document(history: History):
     """`jobs show` has the job, its datasets and its history."""
     document = history.answer("jobs", "show", "1")
 
-    assert {"status", "job", "datasets", "events", "disposal", "deliveries"} == keys(document)
+    assert {
+        "status", "job", "datasets", "events", "event_count", "disposal", "deliveries",
+    } == keys(document)  # fmt: skip
+    assert document["event_count"] == len(document["events"])
+    shortened = history.answer("jobs", "show", "1", "--limit", "1")
+    assert (document["events"][-1:], document["event_count"]) == (
+        shortened["events"], shortened["event_count"],
+    )  # fmt: skip
+    assert "earlier lines are not shown" in history.run("jobs", "show", "1", "--limit", "1").stdout
     assert JOB_KEYS == keys(document["job"])
     (dataset,) = document["datasets"]
     assert {
@@ -269,7 +277,8 @@ def test_explain_document(history: History):
     document = history.answer("jobs", "explain", "run_2")
 
     assert {
-        "status", "acquisition", "because", "not_ready", "watch", "job", "events", "disposal",
+        "status", "acquisition", "because", "not_ready", "watch", "job", "events",
+        "event_count", "disposal",
     } == keys(document)  # fmt: skip
     assert ACQUISITION_KEYS == keys(document["acquisition"])
     assert JOB_KEYS == keys(document["job"])

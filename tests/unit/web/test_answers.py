@@ -47,6 +47,7 @@ def answer_of_command(config: Path, *arguments: str) -> dict[str, object]:
         ("/api/deliveries?state=parked", ["deliveries", "list", "--state", "parked"]),
         ("/api/jobs/1", ["jobs", "show", "1"]),
         ("/api/jobs/2", ["jobs", "show", "2"]),
+        ("/api/jobs/2?limit=1", ["jobs", "show", "2", "--limit", "1"]),
         ("/api/explain?what=cortex_041", ["jobs", "explain", "cortex_041"]),
         ("/api/explain?what=3", ["jobs", "explain", "3"]),
     ],
@@ -76,7 +77,8 @@ def test_the_status_is_that_of_the_command_line(failed: PageBench, config: Path)
         ("/api/jobs/999", 404), ("/api/jobs/x", 404), ("/api/jobs?state=odd", 400),
         ("/api/deliveries?state=claimed", 400), ("/api/deliveries?limit=1001", 400),
         ("/api/jobs?limit=0", 400), ("/api/jobs?limit=x", 400), ("/api/explain?what=none", 404),
-        ("/api/explain", 404),
+        ("/api/explain", 404), ("/api/jobs/1?limit=1001", 400),
+        ("/api/explain?what=1&limit=0", 400),
     ],
 )  # fmt: skip
 def test_an_odd_question_is_refused(failed: PageBench, path: str, status: int):

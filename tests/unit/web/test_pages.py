@@ -210,7 +210,7 @@ def test_of_a_long_history_the_last_lines_are_read(busy: PageBench):
 
 
 def test_a_long_story_tells_how_much_is_left_out(tmp_path: Path):
-    """Two hundred lines are shown, and the number of all."""
+    """Two hundred lines are shown, as many as asked for in a document, and the number of all."""
     with serve_page(tmp_path, fill_failed) as bench:
         with closing(sqlite3.connect(tmp_path / "state" / "ledger.db")) as ledger, ledger:
             ledger.execute(
@@ -222,6 +222,11 @@ def test_a_long_story_tells_how_much_is_left_out(tmp_path: Path):
             page = bench.page(path)
             assert "earlier lines are not shown" in page
             assert 200 == page.count("job.waiting</code>")
+        for path in ("/api/jobs/1?", "/api/explain?what=1&"):
+            usual, last = bench.document(path), bench.document(f"{path}limit=3")
+            assert (200, 3) == (len(usual["events"]), len(last["events"]))
+            assert usual["events"][-3:] == last["events"]
+            assert usual["event_count"] == last["event_count"] > 500
 
 
 def test_a_ledger_that_cannot_be_read_is_no_mistake(tmp_path: Path):
