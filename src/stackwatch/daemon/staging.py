@@ -14,10 +14,10 @@ from stackwatch.stores.publish import (
     OLDER_FOLDER,
     STAGING_FOLDER,
     finish_exchange,
-    is_held,
     restore_older,
     staged_at,
 )
+from stackwatch.stores.staging import is_held
 
 MANIFEST_NAME = "stackwatch.json"
 _JOB_STAGING = re.compile(r"(?P<job>[0-9]+)-[0-9]+")

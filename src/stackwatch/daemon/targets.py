@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackwatch.daemon.staging import is_published, remove_orphans, remove_staging
-from stackwatch.stores.publish import is_held
+from stackwatch.stores.staging import is_held
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.folder import is_anchor
 from stackwatch.stores.properties import MANIFEST_FILE
-from stackwatch.stores.publish import Staging
+from stackwatch.stores.staging import Staging
 
 
 def digest_acquisition(request: ConvertRequest) -> str:

@@ -33,14 +33,9 @@ from stackwatch.pipeline.request import ConvertRequest, EarlierDataset, place_da
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.stack import StackSource
 from stackwatch.stores.objects import dataset_url
-from stackwatch.stores.publish import (
-    Staging,
-    remove_abandoned,
-    staging_by_hand,
-    sync_tree,
-    write_errors,
-)
+from stackwatch.stores.publish import sync_tree, write_errors
 from stackwatch.stores.room import RoomWatch
+from stackwatch.stores.staging import Staging, remove_abandoned, staging_by_hand
 
 __all__ = ["ConvertRequest", "EarlierDataset", "convert_acquisition", "peak_mib"]
 

@@ -1,4 +1,4 @@
-"""Staging, and the rename that makes a dataset visible: the only place that renames.
+"""The rename that makes a dataset visible: the only place that renames one.
 
 A dataset grows under `<target's parent>/.stackwatch/<job>/` on the same file system. When it is
 whole and flushed, one rename puts it in its place; a reader sees all of it or nothing.
@@ -6,10 +6,7 @@ whole and flushed, one rename puts it in its place; a reader sees all of it or n
 
 import ctypes
 import errno
-import fcntl
 import os
-import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,93 +34,9 @@ _NO_FLAGS = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 """What file systems answer that know no flags of a rename: NFS and others."""
 
 
-class Staging:
-    """A staging directory, held by a lock as long as this process lives.
-
-    Parameters
-    ----------
-    target : Path
-        Where a dataset will stand; the staging directory lies beside it.
-    name : str
-        `<job>-<attempt>`, unique among all that stage here.
-    """
-
-    def __init__(self, target: Path, name: str) -> None:
-        self.path = target.parent / STAGING_FOLDER / name
-        with write_errors(target.parent):
-            self.path.parent.mkdir(exist_ok=True)  # no parents: the share may not be mounted
-            if self.path.exists():
-                self._clear()
-            self.path.mkdir()
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _clear(self) -> None:
-        if is_held(self.path):
-            raise TargetExistsError(
-                f"Another conversion is writing to “{show_path(self.path)}”. Nothing was touched. "
-                "Wait for it to end.",
-                hint="Wait for the other conversion to end.",
-                path=show_path(self.path),
-            )
-        if not restore_older(self.path):
-            raise WriteError(
-                f"“{show_path(self.path)}” holds the only copy of a dataset whose place is taken. "
-                "Nothing was touched. Move it out of there.",
-                hint=f"Move what lies in “{show_path(self.path / OLDER_FOLDER)}” elsewhere.",
-                path=show_path(self.path),
-            )
-        shutil.rmtree(self.path)
-
-    def remove(self) -> None:
-        """Delete the staging directory with everything in it, and the folder around it if empty.
-
-        A dataset that was being replaced, and whose place is empty, is put back before.
-        """
-        os.close(self._descriptor)
-        if restore_older(self.path):
-            shutil.rmtree(self.path, ignore_errors=True)
-        try:
-            self.path.parent.rmdir()
-        except OSError:
-            return  # other conversions stage there
-
-
 def staged_at(staging: Path, target: Path) -> Path:
     """Return where in a staging directory the dataset grows that will stand at `target`."""
     return staging / STAGED_NAME / target.name
-
-
-def staging_by_hand(target: Path) -> str:
-    """Return the name of the staging directory of a conversion that no daemon knows of."""
-    return f"convert-{target.name}-{os.getpid()}"
-
-
-def remove_abandoned(target: Path) -> None:
-    """Remove what conversions to `target` by hand left in staging when they were killed."""
-    own_name = re.compile(re.escape(f"convert-{target.name}-") + "[0-9]+")
-    try:
-        found = list((target.parent / STAGING_FOLDER).iterdir())
-    except OSError:
-        return
-    for path in found:
-        if own_name.fullmatch(path.name) and not path.is_symlink() and not is_held(path):
-            shutil.rmtree(path, ignore_errors=True)  # a command replaces nothing: no older one
-
-
-def is_held(staging: Path) -> bool:
-    """Tell whether a living process holds this staging directory."""
-    try:
-        descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def ensure_absent(target: Path) -> None:

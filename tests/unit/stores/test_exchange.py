@@ -13,19 +13,20 @@ import pytest
 from stackwatch.daemon.staging import is_published, read_run_id, remove_orphans
 from stackwatch.errors import TargetExistsError, WriteError
 from stackwatch.stores import publish
-from stackwatch.stores.publish import OLDER_FOLDER, STAGING_FOLDER, Staging, staged_at
+from stackwatch.stores.publish import OLDER_FOLDER, STAGING_FOLDER, staged_at
+from stackwatch.stores.staging import Staging
 
 KILLED = """
 import errno, sys
 from pathlib import Path
-from stackwatch.stores import publish
+from stackwatch.stores import publish, staging
 
 rename = publish._renameat2
 publish._renameat2 = lambda one, other, flags: (
     errno.EINVAL if flags == 2 else rename(one, other, flags)
 )
-staging = publish.Staging(Path(sys.argv[1]) / "run", "7-1")
-staged = publish.staged_at(staging.path, Path(sys.argv[1]) / "run")
+held = staging.Staging(Path(sys.argv[1]) / "run", "7-1")
+staged = publish.staged_at(held.path, Path(sys.argv[1]) / "run")
 staged.parent.mkdir()
 Path(sys.argv[1], "new").rename(staged)
 publish.publish(staged, Path(sys.argv[1]) / "run", replace=True)

@@ -1,4 +1,4 @@
-"""Staging directories, and the system's errors in our words."""
+"""Publishing, and the system's errors in our words."""
 
 import errno
 import os
@@ -14,85 +14,12 @@ from stackwatch.errors import (
     WriteError,
 )
 from stackwatch.stores.publish import (
-    STAGING_FOLDER,
-    Staging,
     ensure_absent,
     ensure_room,
-    is_held,
     publish,
-    remove_abandoned,
-    staging_by_hand,
     sync_tree,
     write_errors,
 )
-
-
-def test_a_staging_directory_is_held_while_it_is_in_use(tmp_path: Path) -> None:
-    """Its lock tells a living conversion from the remains of a dead one."""
-    staging = Staging(tmp_path / "out", "7-1")
-    held = is_held(staging.path)
-    staging.remove()
-
-    assert held
-    assert not is_held(staging.path)
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_the_remains_of_a_dead_attempt_are_cleared(tmp_path: Path) -> None:
-    """A staging directory of the same name that nobody holds is emptied."""
-    remains = tmp_path / STAGING_FOLDER / "7-1"
-    (remains / "dataset").mkdir(parents=True)
-    staging = Staging(tmp_path / "out", "7-1")
-    found = list(staging.path.iterdir())
-    staging.remove()
-
-    assert [] == found
-
-
-def test_a_living_attempt_is_left_alone(tmp_path: Path) -> None:
-    """A staging directory that somebody holds is refused, and stays."""
-    staging = Staging(tmp_path / "out", "7-1")
-    (staging.path / "dataset").mkdir()
-    with pytest.raises(TargetExistsError, match="Another conversion"):
-        Staging(tmp_path / "out", "7-1")
-    found = [path.name for path in staging.path.iterdir()]
-    staging.remove()
-
-    assert ["dataset"] == found
-
-
-def test_what_a_killed_conversion_by_hand_left_is_removed(tmp_path: Path) -> None:
-    """Only what nobody holds, of this very target, goes; a job's staging is the daemon's."""
-    target = tmp_path / "12"
-    staging = Staging(target, staging_by_hand(target))
-    folder = staging.path.parent
-    for name in ("convert-12-1", "convert-12-99999", "12-1", "convert-123-1", "convert-12-x"):
-        (folder / name / "dataset").mkdir(parents=True)
-
-    remove_abandoned(target)
-
-    kept = {path.name for path in folder.iterdir()}
-    staging.remove()
-    assert {staging.path.name, "12-1", "convert-123-1", "convert-12-x"} == kept
-
-
-def test_removing_leaves_the_staging_of_others(tmp_path: Path) -> None:
-    """The folder around it goes only with the last one."""
-    one, two = Staging(tmp_path / "out", "7-1"), Staging(tmp_path / "other", "8-1")
-    one.remove()
-    left = [path.name for path in (tmp_path / STAGING_FOLDER).iterdir()]
-    two.remove()
-
-    assert ["8-1"] == left
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_staging_makes_no_parents(tmp_path: Path) -> None:
-    """Where the target's folder is not there, nothing is made."""
-    with pytest.raises(TargetNotWritableError):
-        Staging(tmp_path / "mnt" / "out", "7-1")
-
-    assert [] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
