@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -244,20 +245,20 @@ def test_scan_folder_made_anew_may_be_empty(tmp_path):
     assert (MountChange.RECREATED, ()) == (scan.mount_change, scan.sightings)
 
 
-def test_scan_folder_unreadable_inside(tmp_path):
+def test_scan_folder_unreadable_inside():
     """An unreadable folder is counted in its acquisition; above the acquisitions it hides them."""
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o055)
-    write(tmp_path, "run/a.tif", "run/closed/b.tif", "ann/r/a.tif")
-    (tmp_path / "run/closed").chmod(0)
-    (tmp_path / "ann").chmod(0)
-    try:
-        scan = _scan_unprivileged(tmp_path, 2)
-        flat = _scan_unprivileged(tmp_path, 1)
-    finally:
-        (tmp_path / "run/closed").chmod(0o755)
-        (tmp_path / "ann").chmod(0o755)
+    with TemporaryDirectory() as folder:  # pytest closes its own to other users
+        root = Path(folder)
+        root.chmod(0o755)
+        write(root, "run/a.tif", "run/closed/b.tif", "ann/r/a.tif")
+        (root / "run/closed").chmod(0)
+        (root / "ann").chmod(0)
+        try:
+            scan = _scan_unprivileged(root, 2)
+            flat = _scan_unprivileged(root, 1)
+        finally:
+            (root / "run/closed").chmod(0o755)
+            (root / "ann").chmod(0o755)
 
     assert ("ann",) == scan.hidden
     assert {"ann": (0, 1), "run": (1, 1)} == {
