@@ -22,6 +22,7 @@ from stackwatch.journal import (
     make_entry,
     make_line,
 )
+from stackwatch.log_file import LogFile
 from stackwatch.model.acquisition import show_path
 from stackwatch.outlet import Outlet
 
@@ -157,7 +158,8 @@ def configure_logs(
     level : str
         The lowest level shown.
     file : Path or None
-        A file that gets every line as JSON too; it may be rotated by renaming.
+        A file that gets every line as JSON too; it may be rotated by renaming. Nobody waits for
+        it, not even on a share that hangs.
     never_blocks : bool
         Whether lines wait in memory, or are counted and dropped, where the reader of the stream is
         slow or gone: a service must go on. What still waits at the end is written then, for a
@@ -165,6 +167,7 @@ def configure_logs(
     """
     import structlog
 
+    _close_outlets()
     is_journal = is_read_by_journal(stream)
     lines = _open_lines(stream, is_journal=is_journal) if never_blocks else _LineLogger(stream)
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -175,7 +178,7 @@ def configure_logs(
         structlog.processors.format_exc_info,
         stamp,
         make_plain,
-        *([_FileCopy(file)] if file is not None else []),
+        *([_open_copy(file)] if file is not None else []),
         _choose_renderer(stream, lines, log_format, is_journal=is_journal),
     ]
     structlog.configure(
@@ -261,23 +264,38 @@ def flush_logs(timeout_s: float = FLUSH_S) -> None:
         outlet.flush(timeout_s)
 
 
-_outlets: list[Outlet | JournalOutlet] = []
-"""The one of this process, if it has one."""
+_outlets: list[Outlet | JournalOutlet | LogFile] = []
+"""Those of this process: of its stream and of its file, as far as it has them."""
 
 
 def _open_lines(stream: TextIO, *, is_journal: bool) -> "_LineLogger":
-    """Return a logger of lines that never waits, in the place of the one before."""
-    while _outlets:
-        flush_logs()
-        _outlets.pop().close()
+    """Return a logger of lines that never waits."""
     try:
         outlet = _open_outlet(stream, is_journal=is_journal)
     except (OSError, ValueError):  # no descriptor behind it
         return _LineLogger(stream)
+    _adopt_outlet(outlet)
+    return _OutletLogger(stream, outlet)
+
+
+def _open_copy(path: Path) -> "_FileCopy":
+    file = LogFile(path, lambda lines: dump_event(_tell_lost(lines)))
+    _adopt_outlet(file)
+    return _FileCopy(file)
+
+
+def _adopt_outlet(outlet: Outlet | JournalOutlet | LogFile) -> None:
+    """Write what waits in an outlet at the end of the program too."""
     _outlets.append(outlet)
     atexit.unregister(flush_logs)
     atexit.register(flush_logs)
-    return _OutletLogger(stream, outlet)
+
+
+def _close_outlets() -> None:
+    """Write what waits in the outlets before, a little while, and give them up."""
+    flush_logs()
+    while _outlets:
+        _outlets.pop().close()
 
 
 def _open_outlet(stream: TextIO, *, is_journal: bool) -> Outlet | JournalOutlet:
@@ -330,44 +348,16 @@ class _OutletLogger(_LineLogger):
 
 
 class _FileCopy:
-    """Appends each event to a file, opened anew for every line so that rotation just works.
+    """Writes each event as JSON to a file too."""
 
-    What a full disk does not take is counted, and the count is written when it takes lines again.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._lost = 0
-        self._is_torn = False
+    def __init__(self, file: LogFile) -> None:
+        self._file = file
 
     def __call__(
         self, logger: object, method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        line = _render_json(logger, method, event)
-        with self._lock:
-            if self._lost and self._append(dump_event(_tell_lost(self._lost))):
-                self._lost = 0
-            if self._lost or not self._append(line):
-                self._lost += 1  # the log on the stream is the one that counts
+        self._file.write(_render_json(logger, method, event))
         return event
-
-    def _append(self, line: str) -> bool:
-        """Write a line; return False if the disk does not take it whole."""
-        data = (b"\n" if self._is_torn else b"") + line.encode("utf-8", "backslashreplace") + b"\n"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        written = 0
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self._path, flags, 0o666)  # less what the umask takes
-            try:
-                written = os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
-        if 0 < written < len(data):
-            self._is_torn = True
-        elif written:
-            self._is_torn = False
-        return written == len(data)
 
 
 class _LibraryHandler(logging.Handler):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from stackwatch.logs import KEYS, Event, configure_logs, logger
+from stackwatch.logs import KEYS, Event, configure_logs, flush_logs, logger
 
 SOURCE = Path(__file__).parents[2] / "src" / "stackwatch"
 
@@ -36,10 +36,11 @@ class BrokenPipe(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def restored_warnings() -> Iterator[None]:
-    """Take the warnings back from the logs after each test."""
+def restored_logs() -> Iterator[None]:
+    """Take the warnings back from the logs, and close their file, after each test."""
     with warnings.catch_warnings():
         yield
+        configure_logs(io.StringIO())
         logging.captureWarnings(capture=False)
 
 
@@ -142,8 +143,10 @@ def test_the_file_gets_every_line_and_may_be_rotated(tmp_path: Path):
     path = tmp_path / "log.jsonl"
     configure_logs(Terminal(), file=path)
     logger().info(Event.JOB_QUEUED)
+    flush_logs()
     path.rename(tmp_path / "log.jsonl.1")
     logger().info(Event.JOB_CLAIMED)
+    flush_logs()
 
     assert "job.queued" == json.loads((tmp_path / "log.jsonl.1").read_text("utf-8"))["event"]
     assert "job.claimed" == json.loads(path.read_text("utf-8"))["event"]
@@ -154,6 +157,7 @@ def test_a_file_that_cannot_be_written_does_no_harm(tmp_path: Path):
     stream = io.StringIO()
     configure_logs(stream, file=tmp_path / "missing" / "log")
     logger().info(Event.JOB_QUEUED)
+    flush_logs()
 
     assert len(lines_of(stream)) == 1
 
@@ -166,6 +170,7 @@ def test_the_journal_keeps_its_own_time(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
         configure_logs(stream, file=tmp_path / "copy")
         logger().info(Event.JOB_QUEUED)
+        flush_logs()
 
     written = path.read_text("utf-8")
     assert "<6>" == written[:3]

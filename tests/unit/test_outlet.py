@@ -6,7 +6,6 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -143,19 +142,3 @@ def test_the_service_logs_through_an_outlet(tmp_path):
 
     files = [json.loads(line)["files"] for line in received.splitlines()]
     assert list(range(2000)) == files
-
-
-def test_a_log_file_on_a_full_disk_does_no_harm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """C7: the copy in a file tells how many lines a full disk did not take."""
-    link = tmp_path / "log"
-    link.symlink_to("/dev/full")
-    configure_logs(io.StringIO(), "json", file=link)
-    logger().info("scan.finished", files=1)
-    logger().info("scan.finished", files=2)
-    link.unlink()
-    logger().info("scan.finished", files=3)
-
-    told = [json.loads(line) for line in link.read_text().splitlines()]
-    assert [("log.lost", 2), ("scan.finished", 3)] == [
-        (line["event"], line.get("lines") or line.get("files")) for line in told
-    ]
