@@ -188,6 +188,62 @@ def test_an_existing_dataset_is_not_touched(tmp_path: Path, bucket: Objects):
     assert before == {key: run.read(key) for key in run.sizes()}
 
 
+def test_what_somebody_else_keeps_is_not_touched(tmp_path: Path, bucket: Objects):
+    """Below the address lie objects of others, even whole datasets: it is refused, all stay."""
+    source = acquire(tmp_path, 5)
+    keys = ["em/run_1/datasource-properties.json", "em/run_1/color/1/c/0/0/0/0", "raw.tif"]
+    for key in keys:
+        bucket.put(key, b"theirs")
+    for place in (f"{bucket.url}/em", bucket.url):
+        with pytest.raises(TargetExistsError, match="no conversion of this address has written"):
+            stackwatch.convert(source, place, voxel_size_nm=EDGES)
+
+    assert sorted(keys) == sorted(bucket.sizes())
+
+
+@pytest.mark.system
+def test_of_two_that_write_to_one_address_the_later_wins(tmp_path: Path, bucket: Objects):
+    """Who finds the claim of another in the end gives up, and removes nothing of the other's."""
+    source = acquire(tmp_path, 20)
+    run = Objects(f"{bucket.url}/run")
+
+    class Overtaken(Journal):
+        def record(self, fact: Any) -> None:
+            if fact.stage == "publishing" and not run.sizes().get("stackwatch.json"):
+                stackwatch.convert(source, run.url, voxel_size_nm=EDGES, name="other", max_mag=1)
+
+    options = ConvertFlags(voxel_size_nm=EDGES).options()
+    store = replace(options.store, bucket=bucket.url)
+    request = ConvertRequest(source, tmp_path / "stub" / "run", replace(options, store=store))
+    with pytest.raises(TargetExistsError, match=r"dataset already|Another conversion"):
+        convert_acquisition(request, Overtaken())
+
+    assert "other" == json.loads(run.read("datasource-properties.json") or b"")["id"]["name"]
+    assert "verified" == verify_dataset(run.url)["status"]
+
+
+def test_only_an_announced_run_is_taken_away(tmp_path: Path, bucket: Objects):
+    """A dataset that an attempt left visible is written again; that of any other run stays."""
+    source = acquire(tmp_path, 5)
+    url = f"{bucket.url}/run"
+    stackwatch.convert(source, url, voxel_size_nm=EDGES, name="first")
+    run_id = verify_dataset(url)["run_id"]
+    options = ConvertFlags(voxel_size_nm=EDGES, max_mag=1, name="second").options()
+    store = replace(options.store, bucket=bucket.url)
+    request = ConvertRequest(
+        source, tmp_path / "run", replace(options, store=store), announced_runs=("another",)
+    )
+    with pytest.raises(TargetExistsError, match="is a dataset already"):
+        convert_acquisition(request, Journal())
+    kept = verify_dataset(url)["run_id"]
+    convert_acquisition(replace(request, announced_runs=(run_id,)), Journal())
+    keys = Objects(url).sizes()
+
+    assert run_id == kept
+    assert run_id != verify_dataset(url)["run_id"]
+    assert not [key for key in keys if "/2" in key or key == "stackwatch.writing"]
+
+
 @pytest.mark.system
 def test_a_dataset_is_verified_at_its_address(tmp_path: Path, bucket: Objects):
     """Voxels and metadata in the bucket are compared; what was never whole is told."""
@@ -233,6 +289,7 @@ def test_a_killed_conversion_is_invisible_and_cleared_up(tmp_path: Path, bucket:
 
     assert -signal.SIGKILL == killed.returncode
     assert left
+    assert "stackwatch.writing" in left
     assert not [key for key in left if key.endswith(".json")]
     assert "second" == name
     assert not [key for key in after if key.startswith("color/2")]

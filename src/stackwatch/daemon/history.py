@@ -21,6 +21,10 @@ WHERE g.acquisition_id = :acquisition_id AND g.content_digest <> '' AND EXISTS (
 ORDER BY g.number DESC LIMIT 1
 """
 _ANNOUNCED = "SELECT * FROM dataset_facts WHERE job_id = :job_id AND state = 'publishing'"
+_LOST = """
+SELECT run_id FROM dataset_facts
+WHERE acquisition_id = :acquisition_id AND state IN ('publishing', 'abandoned') ORDER BY id
+"""
 _HAS_OPEN = """
 SELECT EXISTS (SELECT 1 FROM job_facts WHERE folder = :folder AND state IN ('queued', 'waiting'))
 """
@@ -102,6 +106,11 @@ class History(LedgerReader):
         """Return the datasets of a job of which only the intent to publish is on record."""
         rows = self._connection.execute(_ANNOUNCED, {"job_id": job_id})
         return tuple(DatasetRecord.from_row(row) for row in rows)
+
+    def lost_runs(self, acquisition_id: AcquisitionId) -> tuple[str, ...]:
+        """Return the runs that announced a dataset of an acquisition, and never told of it."""
+        rows = self._connection.execute(_LOST, {"acquisition_id": acquisition_id})
+        return tuple(row["run_id"] for row in rows)
 
     def has_open_jobs(self, folder: str) -> bool:
         """Tell whether a folder has jobs that are to be converted some time."""

@@ -60,6 +60,7 @@ def plan_order(settings: Settings, history: History, job: Job, sighting: Sightin
             *_replaceable(folder, published),
             *(EarlierDataset(one.path, one.run_id, is_kept=True) for one in kept),
         ),
+        announced_runs=history.lost_runs(job.acquisition_id) if folder.bucket else (),
     )
     bound = {
         "job_id": job.job_id,

@@ -36,14 +36,7 @@ from stackwatch.pipeline.streams import (
     intensity_range,
     plan_jobs,
 )
-from stackwatch.stores.objects import (
-    Objects,
-    dataset_url,
-    hide,
-    mark_objects,
-    remove_invisible,
-    reveal,
-)
+from stackwatch.stores.objects import Objects, dataset_url, mark_objects
 from stackwatch.stores.properties import (
     MANIFEST_FILE,
     PROPERTIES_FILE,
@@ -54,6 +47,7 @@ from stackwatch.stores.properties import (
 )
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import publish, staged_at, write_errors
+from stackwatch.stores.visible import begin, hide, is_claimed, reveal
 
 RANGE_VOXELS = 1 << 24
 """Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
@@ -118,7 +112,7 @@ class DatasetBuild:
         self._open_source = open_source
         self._ranged = ranged
         self.objects: Objects | None = None
-        self.is_published = False
+        self._is_revealed = False
         self.jobs = plan_jobs(
             frame.plan,
             options,
@@ -179,7 +173,7 @@ class DatasetBuild:
             self.root.mkdir(parents=True)
             if self.bucket_url:
                 self.objects = mark_objects(self.root, self.bucket_url)
-                remove_invisible(self.objects)
+                begin(self.objects, self.run_id)
         self._store = store = make_store(
             self._options.store,
             self.root,
@@ -278,15 +272,17 @@ class DatasetBuild:
         frame = self.frame
         ensure_replaceable(frame.place, frame.replaces_run_id)
         if self.objects is not None:
-            reveal(self.objects, self.root, on_step)
+            reveal(self.objects, self.root, self.run_id, on_step)
+            self._is_revealed = True
         publish(self.root, frame.place, replace=bool(frame.replaces_run_id))
-        self.is_published = True
 
     def discard(self) -> None:
-        """Remove from its bucket what will not be published."""
-        if self.objects is not None and not self.is_published:
-            with suppress(StackwatchError):  # the next attempt removes it
-                hide(self.objects)
+        """Remove from its bucket what will not be published; nothing of another run."""
+        if self.objects is None or not self.root.exists():
+            return  # it was renamed into its place
+        with suppress(StackwatchError):  # the next attempt removes it
+            if self._is_revealed or is_claimed(self.objects, self.run_id):
+                hide(self.objects, self.run_id)
 
     def result(self) -> DatasetResult:
         """Return what was written."""

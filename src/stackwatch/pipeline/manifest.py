@@ -17,10 +17,11 @@ from stackwatch.errors import StackwatchError, TargetExistsError, VerificationEr
 from stackwatch.model.acquisition import show_path
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.readers.wkw import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
-from stackwatch.stores.objects import Objects, hide, objects_of, open_objects
+from stackwatch.stores.objects import Objects, objects_of, open_objects
 from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import ensure_absent
+from stackwatch.stores.visible import ensure_free, hide
 
 READ_BYTES = 8 * 1024 * 1024
 EMPTY = 0xFFFF_FFFF_FFFF_FFFF
@@ -148,33 +149,34 @@ def ensure_replaceable(target: Path, run_id: str) -> None:
 
 
 def ensure_invisible(url: str, request: ConvertRequest) -> None:
-    """Refuse an address in a bucket where a dataset is; but for one that nobody has heard of.
+    """Refuse an address in a bucket where anything is; but for what a killed attempt has left.
 
-    An attempt of a job that was killed between making its dataset visible and telling so has left
-    one of the same acquisition: it is removed, and written again.
+    Killed between making its dataset visible and telling so, an attempt has left one whose run it
+    had announced: it is removed, and written again.
+
+    Parameters
+    ----------
+    url : str
+        Of the dataset; empty if it does not go into a bucket.
+    request : ConvertRequest
+        Knows the runs that were announced.
 
     Raises
     ------
     TargetExistsError
         The caller parks the job; nothing was touched.
     """
-    objects = open_objects(url) if url else None
-    if objects is None or objects.read(PROPERTIES_FILE) is None:
+    if not url:
         return
-    try:
-        told = json.loads(objects.read(MANIFEST_FILE) or b"{}")
-    except ValueError:
-        told = {}
-    ours = (show_path(request.source), [show_path(member) for member in request.members])
-    if request.staging_name and ours == (told.get("source"), told.get("members")):
-        hide(objects)
-        return
-    raise TargetExistsError(
-        f"At {url} is a dataset already, which was not written by this job. Nothing was touched. "
-        "Remove it, or choose another name (`dataset_name`).",
-        hint="Remove it, or choose another `dataset_name`.",
-        path=url,
-    )
+    objects = open_objects(url)
+    if request.announced_runs and objects.read(PROPERTIES_FILE) is not None:
+        try:
+            run_id = json.loads(objects.read(MANIFEST_FILE) or b"{}").get("run_id")
+        except (ValueError, AttributeError):
+            run_id = None
+        if run_id in request.announced_runs:
+            hide(objects, run_id)
+    ensure_free(objects)
 
 
 def ensure_kept(dataset: Path, run_id: str) -> str:

@@ -48,6 +48,9 @@ class ConvertRequest:
         not be filled beneath its mount point.
     earlier : tuple of EarlierDataset
         What may stand where this conversion comes to; nothing else may.
+    announced_runs : tuple of str
+        Runs of attempts that were cut off after they had announced a dataset: in a bucket it may be
+        visible, though nobody was told. It is removed, and written again.
     """
 
     source: Path
@@ -56,6 +59,7 @@ class ConvertRequest:
     members: tuple[str, ...] = ()
     staging_name: str = ""
     earlier: tuple[EarlierDataset, ...] = ()
+    announced_runs: tuple[str, ...] = ()
 
     def replaceable_run(self, place: Path) -> str:
         """Return the run whose dataset may be replaced at a place; empty if none may."""
