@@ -151,8 +151,9 @@ def fill_by_us(path: Path, reading: Reading, out: NDArray[Any]) -> int:
     taken = 0
     with CASES[reading.case].opened(path) as reader, path.open("rb") as file:
         source = PositionalFile(file, path.name)
+        ranges = reader if isinstance(reader, ByteRanges) else None
         for z in range(reader.info.size_z):
-            raw = reader.raw_plane(0, 0, z) if isinstance(reader, ByteRanges) else None
+            raw = ranges.raw_plane(0, 0, z) if ranges else None
             if raw is None:
                 np.copyto(out, reader.read_plane(0, 0, z, (0, reader.info.size_y)))
             else:

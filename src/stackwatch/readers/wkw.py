@@ -88,9 +88,14 @@ class WkwHeader:
         return self.blocks_per_edge**3
 
     @property
+    def voxel_bytes(self) -> int:
+        """Bytes of a voxel, all its values together."""
+        return self.channels * np.dtype(self.dtype_name).itemsize
+
+    @property
     def block_bytes(self) -> int:
         """Bytes of a block before compression."""
-        return self.block_edge**3 * self.channels * np.dtype(self.dtype_name).itemsize
+        return self.block_edge**3 * self.voxel_bytes
 
     @property
     def first_block(self) -> int:
@@ -104,10 +109,9 @@ class WkwHeader:
     def pack(self, data_offset: int = 0) -> bytes:
         """Return the 16 bytes; byte 4: exponents of blocks per edge (high) and block edge."""
         edges = (self.blocks_per_edge.bit_length() - 1) << 4 | (self.block_edge.bit_length() - 1)
-        voxel_bytes = self.channels * np.dtype(self.dtype_name).itemsize
         code = DTYPE_CODES[self.dtype_name]
         return _HEADER.pack(
-            _MAGIC, _VERSION, edges, self.block_type, code, voxel_bytes, data_offset
+            _MAGIC, _VERSION, edges, self.block_type, code, self.voxel_bytes, data_offset
         )
 
 
@@ -241,20 +245,25 @@ class WkwMag:
             A file is cut short or damaged.
         """
         header = self.header
-        channels = (header.channels,) if header.channels > 1 else ()
-        out = np.empty((len(z), len(y), len(x), *channels), header.dtype_name)
-        # Blocks side by side are put together where the cache holds them, then copied row by row.
         edge = header.block_edge
-        strip = np.empty((edge, edge, len(x), *channels), header.dtype_name)
-        across = _overlaps(x, edge)
+        across = range(x.start // edge, -(-x.stop // edge))
+        # Rows of a block stay together: one copy puts those of all blocks of a strip in order.
+        row = np.dtype((np.void, edge * header.voxel_bytes))
+        out = np.empty((len(z), len(y), len(across)), row)
+        strip = np.empty((len(across), edge, edge), row)
         for (bz, into_z, of_z), (by, into_y, of_y) in product(
             _overlaps(z, edge), _overlaps(y, edge)
         ):
-            for bx, into_x, of_x in across:
-                voxels = self._read_block((bz, by, bx))
-                strip[:, :, into_x] = 0 if voxels is None else voxels[:, :, of_x]
-            out[into_z, into_y] = strip[of_z, of_y]
-        return out
+            for bx, block in zip(
+                across, strip.reshape(len(across), -1).view(np.uint8), strict=True
+            ):
+                self._read_block((bz, by, bx), block)
+            out[into_z, into_y] = strip[:, of_z, of_y].transpose(1, 2, 0)
+        channels = (header.channels,) if header.channels > 1 else ()
+        stored = np.dtype(header.dtype_name).newbyteorder("<")
+        voxels = out.view(stored).reshape(len(z), len(y), len(across) * edge, *channels)
+        first = across.start * edge
+        return voxels[:, :, x.start - first : x.stop - first].astype(header.dtype_name, copy=False)
 
     def extent(self) -> Vec3:
         """Return the smallest extent from the origin that holds every file, in whole cubes."""
@@ -270,18 +279,18 @@ class WkwMag:
                 z, y, x = map(int, numbers)
                 yield z, y, x
 
-    def _read_block(self, block_zyx: tuple[int, int, int]) -> NDArray[Any] | None:
-        """Return one block, or None where no file was written."""
+    def _read_block(self, block_zyx: tuple[int, int, int], out: NDArray[np.uint8]) -> None:
+        """Fill `out` with the bytes of one block, zeros where no file was written."""
         edge = self.header.blocks_per_edge
-        cube_zyx = tuple(number // edge for number in block_zyx)
-        inside = tuple(number % edge for number in block_zyx)
-        place = int(morton_places(edge)[inside])
+        z, y, x = block_zyx
+        place = int(morton_places(edge)[z % edge, y % edge, x % edge])
         with self._lock:  # a file may not be closed by another thread while it is read
-            cube = self._open_cube(cube_zyx)  # type: ignore[arg-type]  # three numbers
-            if cube is None:
-                return None
-            stored = cube.read_stored(place)
-        return cube.decode(stored, place)
+            cube = self._open_cube((z // edge, y // edge, x // edge))
+            stored = b"" if cube is None else cube.read_stored(place)
+        if cube is None:
+            out[:] = 0
+        else:
+            cube.decode_into(out, stored, place)
 
     def _open_cube(self, cube_zyx: tuple[int, int, int]) -> "_Cube | None":
         if cube_zyx in self._cubes:
@@ -317,10 +326,7 @@ class _Cube:
             if own.pack() != header.pack():
                 raise _corrupt(path, "its header is not that of its mag")
             self._header = own
-            self._dtype = np.dtype(own.dtype_name).newbyteorder("<")
-            tail = (own.channels,) if own.channels > 1 else ()
-            self._shape = (own.block_edge, own.block_edge, own.block_edge, *tail)
-            self._ends = self._read_table()
+            self._ends = self._read_table().data  # its items are plain numbers: quick
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -330,30 +336,26 @@ class _Cube:
 
     def read_stored(self, place: int) -> bytes:
         """Return the bytes of a block as they lie in the file."""
-        start = int(self._ends[place - 1]) if place else self._header.data_offset
-        end = int(self._ends[place])
+        start = self._ends[place - 1] if place else self._header.data_offset
+        end = self._ends[place]
         stored = os.pread(self._descriptor, end - start, start)
         if len(stored) != end - start:
             raise _corrupt(self._path, f"block {place} lies behind its end")
         return stored
 
-    def decode(self, stored: bytes, place: int) -> NDArray[Any]:
-        """Return the voxels of a block, shape (z, y, x) or (z, y, x, c)."""
-        header = self._header
-        if header.block_type is not BlockType.RAW:
-            stored = self._decompressed(stored, place)
-        return np.frombuffer(stored, self._dtype).reshape(self._shape)
-
-    def _decompressed(self, stored: bytes, place: int) -> bytes:
+    def decode_into(self, out: NDArray[np.uint8], stored: bytes, place: int) -> None:
+        """Fill `out` with the bytes of a block, decompressed."""
+        if self._header.block_type is BlockType.RAW:
+            out[:] = np.frombuffer(stored, np.uint8)
+            return
         from imagecodecs import Lz4Error, lz4_decode  # late: only files with LZ4 pay
 
         try:
-            plain = bytes(lz4_decode(stored, header=False, out=self._header.block_bytes))
+            found = len(lz4_decode(stored, header=False, out=out.data))
         except (Lz4Error, ValueError) as error:
             raise _corrupt(self._path, f"block {place} cannot be decompressed") from error
-        if len(plain) != self._header.block_bytes:
-            raise _corrupt(self._path, f"block {place} holds {len(plain)} bytes")
-        return plain
+        if found != len(out):
+            raise _corrupt(self._path, f"block {place} holds {found} bytes")
 
     def _read_table(self) -> NDArray[np.uint64]:
         """Return where each block ends."""
