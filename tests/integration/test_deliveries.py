@@ -160,11 +160,37 @@ def read_proc(pid: int, name: str) -> str:
     return Path(f"/proc/{pid}/{name}").read_bytes().decode("utf-8", "replace")
 
 
-def test_run_once_delivers_before_it_ends(tmp_path, server):
-    """`run --once` waits for deliveries: nothing is left, and the dataset is on the server."""
-    (tmp_path / "s").mkdir()
-    service = DeliveringBench(tmp_path / "s", server.url, server.token)
-    service.drop_stack("good")
+def test_run_once_delivers_without_sending_before_it_ends(tmp_path, server):
+    """Read where it lies, and linked into the server's storage: one folder, nothing is left."""
+    root = tmp_path / "s"
+    for name in ("s", "s/shared", "s/shared-target"):
+        (tmp_path / name).mkdir()
+    target = root / "target"
+    server.tell("behaviour", {"local_whitelist": [str(target)]})
+    server.tell("faults", [{"route": "create_folder", "delay_s": 0.2, "times": -1}])
+    service = DeliveringBench(
+        root,
+        server.url,
+        server.token,
+        server=f'path_map = {{ "{target}" = "file://{target}" }}',
+        daemon="delivery_workers = 2",
+        folder=f"""
+delivery = "register"
+remote_folder = "Datasets/em/2026"
+[[folder]]
+name = "shared"
+path = "{root}/shared"
+target = "{root}/shared-target"
+quiet_gap_s = 0.2
+voxel_size_nm = [1, 1, 1]
+delivery = "paths"
+transfer = "symlink"
+remote_folder = "Datasets/em/2026"
+""",
+    )
+    service.drop_stack("near")
+    service.drop_stack("linked")
+    (service.drop / "linked").rename(root / "shared" / "linked")
     command = [sys.executable, "-m", "stackwatch", "run", "--once", "--json", "--config"]
     done = subprocess.run(
         [*command, str(service.config)],
@@ -174,7 +200,24 @@ def test_run_once_delivers_before_it_ends(tmp_path, server):
         env={**os.environ, "STACKWATCH_WEB__LISTEN": ""},
         check=False,
     )
-
     assert (0, []) == (done.returncode, json.loads(done.stdout)["left"])
-    assert ["good"] == [dataset["name"] for dataset in server.datasets()]
-    assert [DeliveryState.DELIVERED] == [one.state for one in service.deliveries()]
+    found = {dataset["name"]: dataset for dataset in server.datasets()}
+    counts = server.state()["counts"]
+
+    assert {"near": "register", "linked": "paths"} == {
+        one.name: one.kind
+        for one in service.deliveries()
+        if one.state is DeliveryState.DELIVERED and one.remote_id == found[one.name]["id"]
+    }
+    assert 1 == counts["create_folder"] == len({one["folder_id"] for one in found.values()})
+    assert {"reserve", "chunk"}.isdisjoint(counts)
+    assert all(path.is_relative_to(target / "near") for path in mags_of(found["near"]))
+    assert [root / "shared-target" / "linked" / "color" / "1"] == [
+        path.readlink() for path in mags_of(found["linked"]) if path.name == "1"
+    ]
+
+
+def mags_of(dataset: dict[str, Any]) -> list[Path]:
+    """Return where the server reads a dataset's mags."""
+    layers = dataset["source"]["dataLayers"]
+    return [Path(mag["path"].removeprefix("file://")) for layer in layers for mag in layer["mags"]]
