@@ -5,6 +5,7 @@ receipt, and what they have not is done again by others. So does a scheduler: th
 receipt are handed to the next one at the same address.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -56,6 +57,7 @@ class DaskExecutor:
         self._scheduler_id = ""
         self._asked_s = time.monotonic()
         self._has_workers = False
+        self._has_news = threading.Event()
         try:
             self._connect()
         except BaseException:
@@ -94,7 +96,8 @@ class DaskExecutor:
                         continue
                     left.discard(number)
                     done(number, receipt)
-                time.sleep(LOOK_S)
+                self._has_news.wait(LOOK_S)
+                self._has_news.clear()
         finally:
             with suppress(Exception):  # whatever the scheduler says: the order is gone soon
                 self._client.cancel(list(futures.values()), force=True)
@@ -126,13 +129,14 @@ class DaskExecutor:
 
     def _hand_in(self, order: Path, left: set[int], futures: dict[int, Any]) -> None:
         for number in sorted(left - futures.keys()):
-            futures[number] = self._client.submit(
+            futures[number] = future = self._client.submit(
                 run_range,
                 str(order),
                 number,
                 key=f"stackwatch-{order.parent.parent.parent.name}-{number}-{time.time_ns()}",
                 pure=False,
             )
+            future.add_done_callback(lambda _: self._has_news.set())
 
     def _receipt(self, order: Path, number: int, future: Any) -> dict[str, Any] | None:
         """Return a range's receipt, None if its worker or scheduler was lost before there was one.
