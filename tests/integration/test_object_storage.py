@@ -488,3 +488,35 @@ def test_a_killed_service_publishes_into_a_bucket_once(
     assert shards == {k: size for k, size in dataset.sizes().items() if "/c/" in k}
     assert 0 == answer.returncode, answer.stderr
     assert ["run_041"] == sorted({key.split("/")[0] for key in Objects(f"{bucket.url}/em").sizes()})
+
+
+@pytest.mark.system
+def test_the_service_registers_what_it_put_into_a_bucket(tmp_path: Path, bucket: Objects):
+    """The server is told the bucket's address, with no `path_map`, and shows what lies there."""
+    (tmp_path / "drop").mkdir()
+    source = acquire(tmp_path, 9)
+    stackwatch.convert(source, tmp_path / "mirror" / "run_041", voxel_size_nm=EDGES)
+    source.rename(tmp_path / "drop" / "run_041")
+    (tmp_path / "token").touch(mode=0o600)
+    places = ((f"{bucket.url}/em", str(tmp_path / "mirror")),)
+    with WebknossosServer(tmp_path / "wk", Behaviour(remote_places=places)) as server:
+        (tmp_path / "token").write_text(server.token, encoding="ascii")
+        config = tmp_path / "config.toml"
+        config.write_text(
+            f'[daemon]\nstate_dir = "{tmp_path}/state"\n[webknossos]\nurl = "{server.url}"\n'
+            f'token_file = "{tmp_path}/token"\n[[folder]]\nname = "em"\npath = "{tmp_path}/drop"\n'
+            f'target = "{bucket.url}/em"\nquiet_gap_s = 0.3\nvoxel_size_nm = [11.24, 11.24, 25]\n'
+            'reserve_gib = 0\ndelivery = "register"\n',
+            encoding="utf-8",
+        )
+        done = run_once(config)
+        found = server.datasets()
+        voxels = server.requests("data")
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    (dataset,) = found
+    assert dataset.is_active
+    mags = [mag["path"] for layer in (dataset.source or {})["dataLayers"] for mag in layer["mags"]]
+    assert mags
+    assert [path for path in mags if path.startswith(f"{bucket.url}/em/run_041/")] == mags
+    assert len(voxels) > 4
