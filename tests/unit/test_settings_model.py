@@ -1,12 +1,11 @@
 """What the records of the settings accept, and what they hand down."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from stackwatch.engine.machine import default_memory_gib, usable_cpus, usable_memory_bytes
+from stackwatch.engine.machine import default_memory_gib, usable_cpus
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import ConvertOptions, LayerRule, ResourceOptions
 from stackwatch.model.voxels import Category
@@ -119,20 +118,6 @@ def test_resources_default_to_the_machine():
     """Without settings a job takes the processors and the share of memory the machine offers."""
     assert ResourceOptions(usable_cpus(), default_memory_gib()) == DaemonSettings().job_resources()
     assert 0.25 <= default_memory_gib() <= 4
-
-
-def test_memory_obeys_the_control_group(tmp_path: Path):
-    """The lowest limit from our own control group up to the root counts."""
-    lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
-    own = next((line[3:] for line in lines if line.startswith("0::")), "/")
-    group = tmp_path / own.strip("/")
-    group.mkdir(parents=True, exist_ok=True)
-    physical = usable_memory_bytes(tmp_path)
-    (group / "memory.max").write_text("max\n", encoding="ascii")
-    assert physical == usable_memory_bytes(tmp_path)
-    (group / "memory.max").write_text("1048576\n", encoding="ascii")
-
-    assert usable_memory_bytes(tmp_path) == 1048576
 
 
 def test_folders_are_found_by_name():

@@ -22,28 +22,48 @@ def test_the_default_is_a_quarter_within_limits(
     assert expected == default_memory_gib()
 
 
-def test_a_control_group_above_ours_limits_us_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The lowest limit on the way up to the root counts; `max` is none."""
-    own = next(
-        (
-            line[3:]
-            for line in Path("/proc/self/cgroup").read_text().splitlines()
-            if line.startswith("0::")
-        ),
-        "/",
-    )
-    group = tmp_path / own.strip("/")
-    group.mkdir(parents=True, exist_ok=True)
-    without = usable_memory_bytes(tmp_path)
-    (group / "memory.max").write_text("max\n")
-    unlimited = usable_memory_bytes(tmp_path)
-    (tmp_path / "memory.max").write_text(f"{GIB // 4}\n")
-    limited = usable_memory_bytes(tmp_path)
+V2 = "0::/system.slice/stackwatch.service\n"
+V1 = "12:cpu,cpuacct:/\n4:memory:/docker/3f\n1:name=systemd:/docker/3f\n"
 
-    assert without == unlimited > GIB // 4
-    assert GIB // 4 == limited
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "expected"),
+    [
+        (V2, {"system.slice/stackwatch.service/memory.max": "max"}, None),
+        (V2, {"system.slice/stackwatch.service/memory.max": "5000"}, 5000),
+        (
+            V2,
+            {
+                "system.slice/stackwatch.service/memory.max": "5000",
+                "system.slice/memory.max": "4000",
+                "memory.max": "max",
+            },
+            4000,
+        ),
+        (V1, {"memory/docker/3f/memory.limit_in_bytes": "9223372036854771712"}, None),
+        (V1, {"memory/docker/3f/memory.limit_in_bytes": "6000"}, 6000),
+        (V1, {"memory/memory.limit_in_bytes": "7000"}, 7000),
+        (V1 + "0::/\n", {"memory/docker/3f/memory.limit_in_bytes": "6000"}, 6000),
+        ("4:cpu,memory:/box\n", {"memory/box/memory.limit_in_bytes": "8000"}, 8000),
+        ("4:cpuset:/box\n", {"memory/box/memory.limit_in_bytes": "8000"}, None),
+        ("", {"memory.max": "9000"}, None),
+        ("nonsense\n1:2\n", {"memory.max": "9000"}, None),
+    ],
+)
+def test_the_control_group_limits_us(
+    tmp_path: Path, groups: str, limits: dict[str, str], expected: int | None
+) -> None:
+    """Of both versions, the lowest limit from our own group up to the root counts."""
+    own = tmp_path / "own"
+    own.write_text(groups)
+    for name, text in limits.items():
+        file = tmp_path / "cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+    physical = usable_memory_bytes(tmp_path / "nowhere", own)
+
+    assert (expected or physical) == usable_memory_bytes(tmp_path / "cgroup", own)
+    assert physical == usable_memory_bytes(tmp_path / "cgroup", tmp_path / "missing")
 
 
 def test_there_is_a_processor() -> None:
