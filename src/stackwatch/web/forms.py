@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from stackwatch.web.site import Site
 
 BODY_MAX: Final = 8192
-DEEDS: Final = ("retry", "accept", "forget")
+DEEDS: Final = ("retry", "redeliver", "accept", "forget")
 _SAID: Final = {
     "retry": "The job is queued again.",
+    "redeliver": "The delivery is queued again.",
     "accept": "It is taken for complete as it is; it is queued when it has been looked at again.",
     "forget": "It is ignored until its content changes.",
 }
@@ -124,7 +125,7 @@ async def sign_out(site: "Site", request: "Request") -> Response:
 
 
 async def act(site: "Site", request: "Request", deed: str) -> Response:
-    """Retry, accept or forget, and go back to where it was asked for."""
+    """Retry, redeliver, accept or forget, and go back to where it was asked for."""
     session = site.session_of(request)
     form = await read_form(request)
     if session is None or form is None or not session.is_own_form(form.get("form_word", "")):
@@ -147,6 +148,8 @@ def _command(site: "Site", deed: str, number: str) -> dict[str, Any] | None:
         return None
     if deed == "retry":
         return {"command": "retry", "job": int(number)}
+    if deed == "redeliver":
+        return {"command": "retry", "delivery": int(number)}
     found = site.browser.find_acquisition(int(number))
     return None if found is None else {"command": deed, "path": str(found.path)}
 

@@ -32,7 +32,7 @@ def test_without_the_setting_nobody_acts(busy: PageBench):
         assert "Sign in" not in page
     assert 404 == busy.client.get("/sign-in").status_code
     assert 403 == busy.sign_in().status_code
-    for deed in ("retry", "accept", "forget"):
+    for deed in ("retry", "redeliver", "accept", "forget"):
         assert 404 == busy.client.post(f"/actions/{deed}", data={"number": "1"}).status_code
     assert [] == busy.asked
 
@@ -91,6 +91,21 @@ def test_a_job_is_retried(acting: PageBench):
     assert [{"command": "retry", "job": 2}] == acting.asked
     assert "queued again" in acting.page("/jobs/2")
     assert "queued again" not in acting.page("/jobs/2")
+
+
+def test_a_delivery_is_retried(acting: PageBench):
+    """A parked delivery is asked for again by its own number, from the page of its job."""
+    acting.sign_in()
+    page = acting.page("/jobs/1")
+    data = {"number": "1", "form_word": form_word(page), "next": "/jobs/1"}
+
+    answer = acting.client.post("/actions/redeliver", data=data)
+
+    assert "Retry delivery" in page
+    assert "/actions/retry" not in page, "its job has succeeded"
+    assert (303, "/jobs/1") == (answer.status_code, answer.headers["location"])
+    assert [{"command": "retry", "delivery": 1}] == acting.asked
+    assert "The delivery is queued again." in acting.page("/jobs/1")
 
 
 def test_an_acquisition_is_forgotten(acting: PageBench):
