@@ -12,7 +12,7 @@ from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
 from stackwatch.errors import NoDaemonError, UsageError
 from stackwatch.model.delivery_wording import describe_delivery
-from stackwatch.model.wording import EVENTS_SHOWN, describe_disposal
+from stackwatch.model.wording import EVENTS_SHOWN, describe_disposal, describe_resuming
 
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
 LinesOption = Annotated[
@@ -187,6 +187,8 @@ def _describe(record: Mapping[str, Any]) -> str:
         lines += [f"  error        {job['error_code']}: {job['message']}"]
     if job["hint"] and job["hint"] not in (job["message"] or ""):
         lines += [f"  hint         {job['hint']}"]
+    if job["state"] in ("parked", "failed"):
+        lines.append(f"  then         {describe_resuming(job['folder'], job['job_id'])}")
     lines += [f"  dataset      {d['url'] or d['path']} ({d['state']})" for d in record["datasets"]]
     lines += [f"  delivery     {describe_delivery(one)}" for one in record["deliveries"]]
     if record["disposal"] is not None:
@@ -200,5 +202,6 @@ def _history(record: Mapping[str, Any]) -> list[str]:
     return [before] * (left_out > 0) + [
         f"  {format_time(event['at_us'])}  {event['event']}"
         + (f"  {event['state_from'] or '-'} → {event['state_to']}" if event["state_to"] else "")
+        + (f"  {event['facts']['error_code']}" if event["facts"].get("error_code") else "")
         for event in record["events"]
     ]

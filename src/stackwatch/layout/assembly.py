@@ -241,7 +241,7 @@ def _missing(content: Content, axes: NamedAxes, absent: int) -> MissingSlicesErr
     count = axes.z.missing_count + axes.t.missing_count + absent
     return MissingSlicesError(
         f"{content.shown} lacks {'; '.join(facts)}. The numbers in the file names say so, and the "
-        f"job is parked. Copy them in{padding}.",
+        f"job is parked. Copy the missing files in{padding}.",
         hint=f"Copy the missing files in{padding}.",
         missing_count=count,
         missing=[show_ranges([one]) for one in (*axes.z.missing, *axes.t.missing)][:100] + places,

@@ -241,7 +241,8 @@ def sidecar_error(path: Path, problems: list[str]) -> SidecarError:
     """Return the one error that names all mistakes of a sidecar."""
     hint = "Mend the file: the acquisition then settles anew by itself."
     count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    shown = "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" * (len(problems) > 10))
+    rest = f"; and {len(problems) - 10} more" * (len(problems) > 10)
+    shown = ("; ".join(problems[:10]) + rest).removesuffix("?")  # a sentence goes on
     return SidecarError(
         f"{count} in “{show_path(path)}”: {shown}. What a person wants of this acquisition cannot "
         f"be told, so it is not converted. {hint}",

@@ -83,6 +83,15 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def describe_resuming(folder: str, job_id: int) -> str:
+    """Return how a job that was set aside goes on when its cause is mended."""
+    return (
+        "Files that are changed or added are noticed by themselves, and all is converted anew. "
+        f"After anything else, such as a setting of the folder “{folder}” "
+        f"(`stackwatch config reload`), say `stackwatch jobs retry {job_id}`."
+    )
+
+
 def describe_disposal(disposal: Mapping[str, Any]) -> str:
     """Return one line that says what becomes, or became, of a source.
 

@@ -71,7 +71,7 @@ def plan_treatment(
     if pixels.kind == "cmyk":
         raise UnsupportedFormatError(
             "The images are CMYK, made for printing; there is no right way to grey or RGB values. "
-            "Save them as RGB.",
+            "Save the images as RGB.",
             hint="Save the images as RGB.",
         )
     dtype_name, channels, palette = _before_cast(pixels, palette_rgb, category)
@@ -151,9 +151,12 @@ def _needed_cast(voxel_type: VoxelType, channels: int, category: Category, cast:
         )
     if cast is not None and cast in allowed:
         return cast
-    hint = f"Set `cast` to one of {', '.join(allowed)}" + (
-        ', or `category = "color"` for the layer.' if category is Category.SEGMENTATION else "."
-    )
+    hint = f"Set `cast` to one of {', '.join(allowed)}"
+    if category is Category.SEGMENTATION:
+        hint += ', or `category = "color"` for the layer'
+    elif voxel_type.dtype_name.startswith("float"):
+        hint += "; only float32 keeps fractions"
+    hint += "."
     wrong = f' `cast = "{cast}"` is none of its types.' if cast else ""
     raise UnsupportedVoxelTypeError(
         f"The images are {shown}, and WEBKNOSSOS has no {category} layer of that type."

@@ -54,7 +54,7 @@ def ensure_absent(target: Path) -> None:
 def _exists(target: Path) -> TargetExistsError:
     return TargetExistsError(
         f"“{show_path(target)}” exists and was not written by this job. Nothing was touched. "
-        "Remove or rename it, or choose another name (`dataset_name`).",
+        "Remove or rename it, or choose another `dataset_name`.",
         hint="Remove or rename it, or choose another `dataset_name`.",
         path=show_path(target),
     )

@@ -164,7 +164,7 @@ def prose(text: str) -> Markup:
     return markup([tag("code", one) if at % 2 else one for at, one in enumerate(pieces)])
 
 
-def error_box(record: Mapping[str, Any], *since: Piece) -> Markup:
+def error_box(record: Mapping[str, Any], *since: Piece, resuming: Piece = None) -> Markup:
     """Return an error's message, what to do now, and its code; empty if there is none.
 
     Parameters
@@ -173,6 +173,8 @@ def error_box(record: Mapping[str, Any], *since: Piece) -> Markup:
         With the keys of an error: `error_code`, `message`, `hint`.
     *since : Piece
         Shown beside the code.
+    resuming : Piece
+        How it goes on when the cause is mended.
     """
     if not record.get("error_code") and not record.get("message"):
         return NOTHING
@@ -182,6 +184,7 @@ def error_box(record: Mapping[str, Any], *since: Piece) -> Markup:
         "div",
         tag("p", prose(message)),
         shown_hint if hint and hint not in message else None,
+        tag("p", resuming) if resuming else None,
         tag("p", tag("code", record.get("error_code") or ""), " ", since, class_="dim"),
         class_="error",
     )

@@ -10,7 +10,13 @@ from stackwatch.ledger.reader import JobDetails
 from stackwatch.ledger.records import DatasetRecord, EventRecord, Job
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.job import DatasetState, JobId, JobState
-from stackwatch.model.wording import EVENTS_SHOWN, describe_disposal, format_duration, format_time
+from stackwatch.model.wording import (
+    EVENTS_SHOWN,
+    describe_disposal,
+    describe_resuming,
+    format_duration,
+    format_time,
+)
 from stackwatch.web.actions import action_forms
 from stackwatch.web.deliveries import delivery_rows
 from stackwatch.web.markup import NOTHING, Markup, Piece, markup, tag
@@ -46,7 +52,7 @@ def build_job_page(view: View, job_id: int) -> Page | None:
     sections = (
         _summary(view, job, found),
         _running(view, job),
-        _error(job),
+        _error(found, job),
         _acts(view, found, job),
         _datasets(view, details),
         _sent(view, job),
@@ -144,9 +150,17 @@ def _running(view: View, job: Job) -> Section:
     return Section("running", "Converting", tag("ul", cards, class_="cards") if cards else NOTHING)
 
 
-def _error(job: Job) -> Section:
-    is_past = job.state in (JobState.SUCCEEDED, JobState.CLAIMED)
-    return Section("error", "", NOTHING if is_past else error_box(job.as_record()))
+def _error(found: AcquisitionRow, job: Job) -> Section:
+    if job.state in (JobState.SUCCEEDED, JobState.CLAIMED):
+        return Section("error")
+    is_stuck = job.state in (JobState.PARKED, JobState.FAILED)
+    resuming = None
+    if is_stuck and job.generation == found.acquisition.generation:
+        resuming = (
+            tag("b", "Once that is mended: "),
+            prose(describe_resuming(job.folder, job.job_id)),
+        )
+    return Section("error", "", error_box(job.as_record(), resuming=resuming))
 
 
 def _acts(view: View, found: AcquisitionRow, job: Job | None) -> Section:
@@ -258,6 +272,7 @@ def _history(events: Sequence[EventRecord], count: int) -> Section:
 def _event_item(event: EventRecord) -> Markup:
     told = event.facts
     states = f"{event.state_from or '–'} → {event.state_to}" if event.state_to else ""
+    code = told.get("error_code")
     rest = [
         tag("span", f"{key} {_show_fact(key, value)}")
         for key, value in told.items()
@@ -272,6 +287,7 @@ def _event_item(event: EventRecord) -> Markup:
         tag("code", event.event),
         " ",
         tag("span", states, class_="dim"),
+        (" ", tag("code", code)) if code else None,
         tag("p", prose(str(said))) if said else None,
         tag("p", prose(str(hint)), class_="hint") if hint and str(hint) not in str(said) else None,
         tag("p", rest, class_="facts") if rest else None,

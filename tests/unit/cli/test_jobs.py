@@ -220,7 +220,8 @@ def test_jobs_show_for_people(history: History):
     assert "job 2: parked" in text
     assert "missing_slices: Slice 4 is missing." in text
     assert "Copy it in." in text
-    assert "job.parked  claimed → parked" in text
+    assert "job.parked  claimed → parked  missing_slices" in text
+    assert "say `stackwatch jobs retry 2`." in text
 
 
 @pytest.mark.parametrize("command", ["show", "retry"])

@@ -97,7 +97,9 @@ def test_a_failed_job_tells_error_and_hint(failed: PageBench):
 
     assert "Slices 412" in text
     assert "What to do: Copy them in; it goes on by itself." in text
-    assert "job.parked" in text
+    assert "Once that is mended: Files that are changed or added are noticed by themselves" in text
+    assert "stackwatch jobs retry 2" in text
+    assert "job.parked claimed → parked missing_slices" in text
 
 
 def test_an_acquisition_tells_why_it_is_not_ready(busy: PageBench):
