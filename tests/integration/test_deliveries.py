@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import tifffile
@@ -114,16 +116,22 @@ def line_of(service: DeliveringBench) -> dict[str, Any]:
 
 
 def test_a_token_is_seen_by_the_delivery_alone(tmp_path, server):
-    """C24: not in logs, ledger, settings, command lines, or the environment of other processes."""
+    """C24: not in logs, ledger, settings, page, command lines, or others' environment."""
     server.tell("faults", [{"route": "user", "status": 401, "text": f"bad: {server.token}"}])
     (tmp_path / "s").mkdir()
-    service = DeliveringBench(tmp_path / "s", server.url, server.token, has_token_file=False)
+    word = tmp_path / "word"
+    word.touch(mode=0o600)
+    word.write_text("a word for the page")
+    web = f'listen = "127.0.0.1:0"\nactions = true\ntoken_file = "{word}"'
+    service = DeliveringBench(
+        tmp_path / "s", server.url, server.token, has_token_file=False, web=web
+    )
     service.token_file.unlink()
     try:
         service.start(environment={TOKEN_VARIABLE: server.token})
         service.drop_stack()
         service.wait_until(lambda: bool(service.events("delivery.paused")))
-        service.ask("retry", delivery=1)
+        told = [retry_on_the_page(service, word.read_text())]
         await_delivered(service, 1)
         children = [int(pid) for pid in children_of(service.pid)]
         assert children, "the scan process lives as long as the service"
@@ -131,7 +139,7 @@ def test_a_token_is_seen_by_the_delivery_alone(tmp_path, server):
             assert server.token not in read_proc(pid, "environ")
         for pid in [service.pid, *children]:
             assert server.token not in read_proc(pid, "cmdline")
-        told = [
+        told += [
             shown(service, *command)
             for command in (
                 ("status", "--json"),
@@ -148,6 +156,19 @@ def test_a_token_is_seen_by_the_delivery_alone(tmp_path, server):
     holders = [path for path in service.root.rglob("*") if path.is_file()]
     assert service.state_dir / "ledger.db" in holders
     assert [] == [path for path in holders if server.token.encode() in path.read_bytes()]
+
+
+def retry_on_the_page(service: DeliveringBench, word: str) -> str:
+    """Sign in, have the delivery of the first job tried again, and return the job's page."""
+    address = service.events("page.started")[-1]["listen"]
+    with httpx.Client(base_url=f"http://{address}") as client:
+        client.post("/sign-in", data={"word": word})
+        page = client.get("/jobs/1").text
+        found = re.search(r'name="form_word" value="([^"]+)"', page)
+        assert found is not None, page
+        form = {"number": "1", "form_word": found[1], "next": "/jobs/1"}
+        assert 303 == client.post("/actions/redeliver", data=form).status_code
+        return page + client.get("/jobs/1").text
 
 
 def children_of(pid: int) -> list[str]:
