@@ -349,6 +349,7 @@ class Disposals(Side):
             scan=scan_options(settings),
             archive_to=settings.archive_to or (known.parent if known is not None else None),
             archive_path=known,
+            beside=sighting.beside if sighting is not None else None,
         )
         dumped: dict[str, Any] = dump_record(request)
         return dumped

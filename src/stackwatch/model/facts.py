@@ -130,6 +130,9 @@ class Sighting:
         converted.
     refusals : tuple of Refusal
         The first few of them, paths relative to the drop folder.
+    beside : tuple of str
+        Of a single loose file the names of what lies beside it and belongs to nothing else: its
+        sidecar, texts that describe it. They are put away with it.
     """
 
     key: str
@@ -149,6 +152,7 @@ class Sighting:
     root_inode: int = 0
     refused: int = 0
     refusals: tuple[Refusal, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def is_loose(self) -> bool:

@@ -59,8 +59,9 @@ class DisposeRequest:
     ----------
     folder : Path
         The drop folder.
-    key, name, source, members, kind
-        As in `Sighting`. To go on after a crash no members are needed: they stand in the book.
+    key, name, source, members, kind, beside
+        As in `Sighting`. To go on after a crash no `members` are needed, and `beside` is None: they
+        stand in the book.
     stat_mark : str
         Of what was published: it must still be that.
     action : DisposalAction
@@ -89,6 +90,7 @@ class DisposeRequest:
     scan: ScanOptions = field(default_factory=ScanOptions)
     archive_to: Path | None = None
     archive_path: Path | None = None
+    beside: tuple[str, ...] | None = None
 
     @property
     def archive(self) -> Path:
@@ -107,11 +109,19 @@ class DisposeRequest:
             )
         return self.archive_to
 
-    @property
-    def wanted(self) -> Path:
-        """Its place there: as in the drop folder; of a group a folder of the common name."""
-        is_group = self.kind is AcquisitionKind.GROUP
-        return self.archive / (self.name if is_group else self.source)
+    def loose_names(self) -> tuple[str, ...] | None:
+        """Return the names of its loose files; None for a folder.
+
+        What lies beside a file comes first: when it is taken, no scan sees it without its file.
+        """
+        if self.kind is AcquisitionKind.FOLDER:
+            return None
+        if self.members:
+            return self.members
+        own = () if self.kind is AcquisitionKind.GROUP else (self.source.rpartition("/")[2],)
+        if self.beside is not None:
+            return (*self.beside, *own)
+        return tuple(piece.path for piece in read_book(self.book) or ()) or own
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +157,19 @@ class SourceDisposal:
         self._announce = announce
         self._is_remote = request.stat_mark.startswith("r")
         root = request.folder / request.source
-        names: tuple[str, ...] | None = None
-        if request.kind is AcquisitionKind.FILE:
-            root, names = root.parent, (root.name,)
-        elif request.kind is AcquisitionKind.GROUP:
-            names = request.members or tuple(p.path for p in read_book(request.book) or ())
-        self._taking = Taking(root, names, request.token, is_remote=self._is_remote)
+        names = request.loose_names()
+        is_file = request.kind is AcquisitionKind.FILE
+        self._is_single = is_file and names is not None and len(names) == 1
+        self._is_gathered = names is not None and not self._is_single
+        self._taking = Taking(
+            root.parent if is_file else root, names, request.token, is_remote=self._is_remote
+        )
+
+    @property
+    def _wanted(self) -> Path:
+        """Its place in the archive: as in the drop folder; of several files a folder."""
+        request = self._request
+        return request.archive / (request.name if self._is_gathered else request.source)
 
     @property
     def is_begun(self) -> bool:
@@ -219,6 +236,7 @@ class SourceDisposal:
         is_same = (
             seen is not None
             and (seen.stat_mark, seen.members) == (request.stat_mark, request.members)
+            and seen.beside == (request.beside or ())
             and not seen.unreadable
         )
         why = [veto.reason for veto in seen.vetoes if veto.kind in _BLOCKING] if seen else []
@@ -260,8 +278,8 @@ class SourceDisposal:
     def _archive(self, pieces: tuple[Piece, ...]) -> Path:
         request = self._request
         with write_errors(request.archive):
-            make_folders(request.archive, request.wanted.parent)
-            is_one_file_system = self._taking.can_rename_to(request.wanted.parent)
+            make_folders(request.archive, self._wanted.parent)
+            is_one_file_system = self._taking.can_rename_to(self._wanted.parent)
         if is_one_file_system:
             return self._rename(pieces)
         known = request.archive_path
@@ -277,32 +295,31 @@ class SourceDisposal:
 
     def _rename(self, pieces: tuple[Piece, ...]) -> Path:
         """Archive on the same file system: one rename, and a last look at what was renamed."""
-        kind = self._request.kind
         reach("dispose.before_copy")
         source = self._taking.own_paths[0]
-        if kind is AcquisitionKind.GROUP:
+        if self._is_gathered:
             with self._taking.errors():
                 self._taking.take(pieces)
             source = self._taking.taken
         with write_errors(self._request.archive):
             place = self._move(source)
-            if kind is not AcquisitionKind.GROUP and not self._is_as_listed(place, pieces):
+            if not self._is_gathered and not self._is_as_listed(place, pieces):
                 self._put_back(place, source)
             sync_folder(self._taking.beside)
         reach("dispose.after_copy")
         return place
 
     def _move(self, source: Path) -> Path:
-        place = move_to_free_name(source, self._request.wanted, self._announce)
+        place = move_to_free_name(source, self._wanted, self._announce)
         sync_folder(place.parent)
         return place
 
     def _is_as_listed(self, place: Path, pieces: tuple[Piece, ...]) -> bool:
-        is_file = self._request.kind is AcquisitionKind.FILE
-        found = list_pieces(place.parent, (place.name,)) if is_file else list_pieces(place)
-        if is_file:
+        is_single = self._is_single
+        found = list_pieces(place.parent, (place.name,)) if is_single else list_pieces(place)
+        if is_single:
             found = (replace(found[0], path=pieces[0].path),)
-        return are_same(pieces, found, is_remote=self._is_remote, is_moved=is_file)
+        return are_same(pieces, found, is_remote=self._is_remote, is_moved=is_single)
 
     def _put_back(self, place: Path, source: Path) -> None:
         with contextlib.suppress(OSError, StackwatchError):
@@ -318,7 +335,7 @@ class SourceDisposal:
     def _copy(self, root: Path, pieces: tuple[Piece, ...]) -> Path:
         """Copy to another file system, and return the place of the copy."""
         request = self._request
-        new = request.wanted.with_name(f".stackwatch-archiving-{request.token}")
+        new = self._wanted.with_name(f".stackwatch-archiving-{request.token}")
         reach("dispose.before_copy")
         with write_errors(request.archive):
             remove_copy(new)  # of an attempt that was cut off
@@ -326,8 +343,7 @@ class SourceDisposal:
             ensure_room(request.archive, sum(piece.size for piece in pieces))
             try:
                 copy_pieces(root, pieces, new, is_remote=self._is_remote)
-                is_file = request.kind is AcquisitionKind.FILE
-                place = self._move(new / pieces[0].path if is_file else new)
+                place = self._move(new / pieces[0].path if self._is_single else new)
             finally:
                 remove_copy(new)
         reach("dispose.after_copy")

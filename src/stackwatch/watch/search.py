@@ -1,6 +1,7 @@
 """Find the acquisitions of an open drop folder: which folders and loose files are one each."""
 
 import os
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
@@ -205,15 +206,21 @@ class Search:
             names,
             is_grouped=self._options.loose != "each",
         )
-        taken = {group.key: group for group in groups}
-        orphans = set(sidecars)
-        for group in groups:
-            key, stem = join(path, group.key), join(path, group.stem)
-            beside = (
+        taken = {
+            group.key: (
                 *sidecars_beside(sidecars, group.stem),
                 *(text for member in group.members for text in texts.get(member, ())),
             )
-            orphans -= {*beside}
+            for group in groups
+        }
+        alone = {
+            name: (*sidecars_beside(sidecars, name, _plain_name(name)), *texts.get(name, ()))
+            for name in single
+        }
+        owners = Counter(name for beside in (*taken.values(), *alone.values()) for name in beside)
+        for group in groups:
+            key, stem = join(path, group.key), join(path, group.stem)
+            beside = taken[group.key]
             if self._is_wanted(key, *(join(path, name) for name in group.members)):
                 members = (*group.members, *beside)
                 part = _pick(facts, unseen, members, base)
@@ -222,13 +229,8 @@ class Search:
                 )
                 part.markers = markers_of_loose(group.members, group.stem, markers, self._readiness)
                 self._add(key, stem, AcquisitionKind.GROUP, part, path, members)
-        for name in single:
+        for name, beside in alone.items():
             key = join(path, name)
-            beside = (
-                *sidecars_beside(sidecars, name, _plain_name(name)),
-                *texts.get(name, ()),
-            )
-            orphans -= {*beside}
             if name in taken:
                 self.outside.refuse(
                     key, "its name is that of a group of files that differ in one number"
@@ -240,8 +242,11 @@ class Search:
                     (name,), _plain_name(name), markers, self._readiness
                 )
                 inode = part.files[0][4] if part.files else 0
-                self._add(key, _plain_name(key), AcquisitionKind.FILE, part, inode=inode)
-        for name in sorted(orphans):
+                own = tuple(one for one in beside if one in facts and owners[one] == 1)
+                self._add(
+                    key, _plain_name(key), AcquisitionKind.FILE, part, inode=inode, beside=own
+                )
+        for name in sorted(sidecars - owners.keys()):
             self.outside.refuse(join(path, name), "a sidecar, but nothing lies beside it")
 
     def _is_wanted(self, *names: str) -> bool:
@@ -257,6 +262,7 @@ class Search:
         source: str | None = None,
         members: tuple[str, ...] = (),
         inode: int = 0,
+        beside: tuple[str, ...] = (),
     ) -> None:
         marks = mark_files(contents.files, is_remote=self._is_remote)
         temporary = tuple(contents.temporary)
@@ -294,6 +300,7 @@ class Search:
                 root_inode=0 if self._is_remote else inode & _INODE_BITS,
                 refused=contents.refused,
                 refusals=tuple(contents.refusals[:SHOWN_REFUSALS]),
+                beside=beside,
             )
         )
 

@@ -66,6 +66,7 @@ class Place:
             token="abc-1",
             book=self.root / "disposals" / "abc-1.json",
             archive_to=self.archive,
+            beside=seen.beside,
         )
 
     def start(self, request: DisposeRequest) -> tuple[SourceDisposal, list[Path]]:
@@ -176,6 +177,29 @@ def test_loose_files_are_archived(place, key):
     left = {"run", "single.tif"} if is_group else {"run", "img_1.tif", "img_2.tif"}
     assert expected == set(content(place.archive))
     assert left == {path.name for path in place.drop.iterdir()}
+
+
+def test_what_lies_beside_a_file_goes_with_it(place):
+    """Its sidecar and a text that describes it: file and texts become a folder of its name."""
+    fill(place.drop, {"v.raw": b"1", "v.json": b"{}", "v.raw.stackwatch.toml": b"", "v.txt": b"n"})
+    disposal, announced = place.start(place.request(DisposalAction.ARCHIVE, "v.raw"))
+
+    disposal.run()
+
+    assert [place.archive / "v"] == announced
+    assert {"v/", "v/v.raw", "v/v.json", "v/v.raw.stackwatch.toml"} == set(content(place.archive))
+    assert {"run", "v.txt"} == {path.name for path in place.drop.iterdir()}
+
+
+def test_a_sidecar_of_two_files_goes_with_the_last(place):
+    """As long as it says something about another file it stays."""
+    fill(place.drop, {"a.tif": b"1", "a.czi": b"2", "a.stackwatch.toml": b""})
+
+    for key, left in (("a.tif", {"a.czi", "a.stackwatch.toml"}), ("a.czi", set())):
+        place.start(place.request(DisposalAction.ARCHIVE, key))[0].run()
+        assert {"run"} | left == {path.name for path in place.drop.iterdir()}
+
+    assert {"a.tif", "a/", "a/a.czi", "a/a.stackwatch.toml"} == set(content(place.archive))
 
 
 @pytest.mark.parametrize("key", ["run", "img_#.tif", "single.tif"])
@@ -343,12 +367,13 @@ def die_at(monkeypatch: pytest.MonkeyPatch, point: str) -> None:
 POINTS = ("before_copy", "after_copy", "before_remove", "mid_remove", "after_remove")
 
 
-@pytest.mark.parametrize("key", ["run", "img_#.tif", "single.tif"])
+@pytest.mark.parametrize("key", ["run", "img_#.tif", "single.tif", "told.tif"])
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("action", list(DisposalAction))
 def test_what_was_cut_off_is_finished(place, action, point, key, monkeypatch):
     """C1, C17: after an end at any point the next process finishes: all is there once, or gone."""
     fill(place.drop, {"img_1.tif": b"1", "img_2.tif": b"2", "single.tif": b"s"})
+    fill(place.drop, {"told.tif": b"t", "told.stackwatch.toml": b""})
     request = place.request(action, key)
     before = content(place.drop)
     die_at(monkeypatch, f"dispose.{point}")
@@ -356,13 +381,15 @@ def test_what_was_cut_off_is_finished(place, action, point, key, monkeypatch):
     with contextlib.suppress(Killed):
         disposal.run()
     monkeypatch.undo()
-    request = replace(request, members=(), archive_path=announced[-1] if announced else None)
+    place_told = announced[-1] if announced else None
+    request = replace(request, members=(), beside=None, archive_path=place_told)
 
     resumed, later = place.start(request)
     disposed = resumed.resume()
     if disposed is None:
         assert before == content(place.drop), "untouched means all of it"
-        resumed, later = place.start(replace(request, members=place.sight(key).members))
+        seen = place.sight(key)
+        resumed, later = place.start(replace(request, members=seen.members, beside=seen.beside))
         disposed = resumed.run()
 
     assert not list(place.root.rglob(".stackwatch-*"))
@@ -372,9 +399,11 @@ def test_what_was_cut_off_is_finished(place, action, point, key, monkeypatch):
     else:
         assert disposed.path == (later or announced)[-1]
         assert [disposed.path] == list(place.archive.iterdir())
-        assert disposed.path.name in ("run", "img", "single.tif")
-    gone = {"run": "run", "img_#.tif": "img_1.tif", "single.tif": "single.tif"}[key]
-    assert not (place.drop / gone).exists()
+        assert disposed.path.name in ("run", "img", "single.tif", "told")
+    everything = {path.name for path in place.drop.iterdir()}
+    start = {"run": "run", "img_#.tif": "img", "single.tif": "single", "told.tif": "told"}[key]
+    assert set() == {name for name in everything if name.startswith(start)}
+    assert 6 - {"img_#.tif": 2, "told.tif": 2}.get(key, 1) == len(everything)
 
 
 def test_what_came_into_the_taken_folder_is_kept(here, monkeypatch):

@@ -20,6 +20,25 @@ def test_a_loose_sidecar_belongs_to_its_acquisition(tmp_path):
     assert ["c.stackwatch.toml"] == [refusal.path for refusal in scan.refusals]
 
 
+def test_what_belongs_to_one_file_alone_is_told(tmp_path):
+    """A sidecar of two files is beside neither; of a group it is a member."""
+    for name in ("a.tif", "b.tif", "b.czi", "v.raw", "v.json", "img_1.tif", "img_2.tif"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("a", "a.tif", "b", "b.czi", "img"):
+        (tmp_path / f"{name}.stackwatch.toml").touch()
+
+    for keys in (None, frozenset({"a.tif", "b.tif", "b.czi", "v.raw", "img_#.tif"})):
+        scan = scan_folder(tmp_path, ScanOptions(), keys=keys)
+        assert isinstance(scan, FolderScan)
+        assert {
+            "a.tif": ("a.stackwatch.toml", "a.tif.stackwatch.toml"),
+            "b.tif": (),
+            "b.czi": ("b.czi.stackwatch.toml",),
+            "v.raw": ("v.json",),
+            "img_#.tif": (),
+        } == {one.key: one.beside for one in scan.sightings}
+
+
 def test_a_text_beside_a_loose_raw_file_belongs_to_it(tmp_path):
     """It is part of the stat mark of the file or the group it describes; other texts are not."""
     for name in ("v.raw", "v.json", "s_1.raw", "s_1.info", "s_2.raw", "s_2.info", "a.tif", "a.xml"):
