@@ -35,6 +35,8 @@ from stackwatch.pipeline.convert import convert_acquisition
 from stackwatch.pipeline.deliver import deliver
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.pipeline.verify import verify_dataset
+from stackwatch.settings import FolderSettings, Settings
+from stackwatch.settings.survey_outside import outside_warnings
 from stackwatch.stores.objects import Objects, open_objects
 from stackwatch.testing.mags import read_with_zarr
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
@@ -199,6 +201,19 @@ def test_what_somebody_else_keeps_is_not_touched(tmp_path: Path, bucket: Objects
             stackwatch.convert(source, place, voxel_size_nm=EDGES)
 
     assert sorted(keys) == sorted(bucket.sizes())
+
+
+def test_a_check_of_the_settings_writes_to_the_bucket(tmp_path: Path, bucket: Objects):
+    """An object is put and removed again; a bucket that is not there is named."""
+    folders = tuple(
+        FolderSettings(name=name, path=tmp_path, target=tmp_path / name, bucket=url)
+        for name, url in (("here", bucket.url), ("gone", "s3://no-such-bucket/em"))
+    )
+    (told,) = outside_warnings(Settings(folder=folders))
+
+    assert told.startswith("target “s3://no-such-bucket/em”: ")
+    assert "Check the bucket's name" in told
+    assert {} == bucket.sizes()
 
 
 @pytest.mark.system

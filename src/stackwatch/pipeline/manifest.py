@@ -17,7 +17,7 @@ from stackwatch.errors import StackwatchError, TargetExistsError, VerificationEr
 from stackwatch.model.acquisition import show_path
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.readers.wkw import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
-from stackwatch.stores.objects import Objects, objects_of, open_objects
+from stackwatch.stores.objects import FIRST_RETRIES, Objects, objects_of
 from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import ensure_absent
@@ -168,7 +168,7 @@ def ensure_invisible(url: str, request: ConvertRequest) -> None:
     """
     if not url:
         return
-    objects = open_objects(url)
+    objects = Objects(url, retries=FIRST_RETRIES)
     if request.announced_runs and objects.read(PROPERTIES_FILE) is not None:
         try:
             run_id = json.loads(objects.read(MANIFEST_FILE) or b"{}").get("run_id")

@@ -10,7 +10,7 @@ from stackwatch.errors import UsageError
 from stackwatch.model.flags import place_request
 from stackwatch.model.options import ConvertOptions
 from stackwatch.pipeline.request import ConvertRequest
-from stackwatch.stores.objects import SCHEME, is_object_url
+from stackwatch.stores.objects import SCHEME, address_mistake, is_object_url
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def placed_request(
         yield ConvertRequest(whole_source, whole_target, options)
         return
     bucket, _, name = str(target).removeprefix(SCHEME).rstrip("/").rpartition("/")
-    if not bucket or not name:
+    if not bucket or address_mistake(f"{SCHEME}{bucket}/{name}"):
         hint = "Name a bucket and the dataset in it: s3://BUCKET/NAME, s3://BUCKET/PREFIX/NAME."
         raise UsageError(f"“{target}” is no place for a dataset. {hint}", hint=hint)
     with TemporaryDirectory(prefix="stackwatch-") as folder:

@@ -25,6 +25,7 @@ class StagedObjects(ObjectStore[Any]):
 
     def __init__(self, objects: Objects, path: Path) -> None:
         super().__init__(objects.store, read_only=True)
+        self._objects = objects
         self._path = path
         self._below = "/".join(path.parts[-2:])
 
@@ -34,4 +35,5 @@ class StagedObjects(ObjectStore[Any]):
         """Return a value; the metadata from the folder."""
         if key == METADATA_FILE:
             return prototype.buffer.from_bytes((self._path / key).read_bytes())
-        return await super().get(f"{self._below}/{key}", prototype, byte_range)
+        with self._objects.errors(reads=True):
+            return await super().get(f"{self._below}/{key}", prototype, byte_range)

@@ -16,7 +16,10 @@ _JOBQUEUE: Final = "dask_jobqueue"
 
 
 def outside_warnings(settings: Settings) -> Iterator[str]:
-    """Yield what a person should look at. Asks scheduler and buckets, once and briefly."""
+    """Yield what a person should look at.
+
+    Asks the scheduler, and puts and removes an object in each bucket, once and briefly.
+    """
     if settings.daemon.executor == "dask":
         yield from _cluster_warnings(settings)
     for bucket in dict.fromkeys(folder.bucket for folder in settings.folder if folder.bucket):
@@ -49,6 +52,6 @@ def _bucket_warnings(bucket: str) -> Iterator[str]:
     from stackwatch.stores.objects import Objects  # late: only who has a bucket pays
 
     try:
-        Objects(bucket, _LOOK_S).read("stackwatch.json")  # it is fine where there is none
+        Objects(bucket, _LOOK_S).probe()
     except StackwatchError as error:
         yield f"target “{bucket}”: {error.message}"

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES
+from stackwatch.stores.objects import address_mistake
 
 
 class Section(BaseModel):
@@ -116,10 +117,8 @@ def _url(value: str) -> str:
 
 
 def _bucket(value: str) -> str:
-    bucket, _, prefix = value.removeprefix("s3://").rstrip("/").partition("/")
-    is_fine = re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) and "//" not in prefix
-    if not value.startswith("s3://") or not is_fine:
-        raise refuse("must be a place in a bucket: s3://BUCKET or s3://BUCKET/PREFIX")
+    if mistake := address_mistake(value.rstrip("/")):
+        raise refuse(mistake)
     return value.rstrip("/")
 
 

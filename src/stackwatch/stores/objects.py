@@ -8,6 +8,7 @@ instance's own role.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,12 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from stackwatch.errors import (
-    MissingExtraError,
-    StackwatchError,
-    TargetNotWritableError,
-    WriteError,
-)
+from stackwatch.errors import MissingExtraError, StackwatchError, TargetNotWritableError
+from stackwatch.model.acquisition import show_path
+from stackwatch.stores.object_errors import as_write_error
 from stackwatch.stores.properties import write_json
 
 SCHEME: Final = "s3://"
@@ -33,9 +31,19 @@ PARTS_AT_ONCE: Final = 2
 WRITER_BYTES: Final = PART_BYTES * (PARTS_AT_ONCE + 1)
 """What one object being written holds in memory."""
 NO_BUCKET: Final = "NoSuchBucket"
-RETRIES: Final = 8
+RETRIES: Final = 60
+"""More than there can be in `RETRY_FOR`: the pauses between them grow to fifteen seconds."""
 RETRY_FOR: Final = timedelta(minutes=3)
-REQUEST_S: Final = 60
+FIRST_RETRIES: Final = 8
+"""Before anything was put, for some five seconds: a mistake in the address is told soon."""
+REQUEST_S: Final = 180
+"""So long one request may take: a part of 8 MiB over a line that 24 of them share."""
+PROBE: Final = ".stackwatch/probe"
+"""Put and removed to see whether that is possible; no dataset has such a name."""
+ENDPOINT: Final = "AWS_ENDPOINT_URL"
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_NO_NAME: Final = re.compile(r"\.{1,2}|.*[\x00-\x1f\x7f\ud800-\udfff].*|", re.DOTALL)
+"""Parts of a path that no object can have, or that would lead elsewhere."""
 
 
 def is_object_url(text: str) -> bool:
@@ -48,6 +56,16 @@ def dataset_url(bucket: str, place: Path) -> str:
     return f"{bucket.rstrip('/')}/{place.name}" if bucket else ""
 
 
+def address_mistake(url: str) -> str:
+    """Return what the address of a place in a bucket must be and is not; empty if it is fine."""
+    bucket, *names = url.removeprefix(SCHEME).split("/")
+    if not is_object_url(url) or not _BUCKET.fullmatch(bucket):
+        return "must be a place in a bucket: s3://BUCKET or s3://BUCKET/PREFIX"
+    if any(_NO_NAME.fullmatch(name) for name in names):
+        return "must hold no name that is empty, `.`, `..`, or has signs that no object can have"
+    return ""
+
+
 class Objects:
     """The objects below one prefix of a bucket. Safe in many threads.
 
@@ -57,6 +75,8 @@ class Objects:
         `s3://bucket/prefix`, without a trailing slash; meant as it stands, nothing in it is quoted.
     answer_s : float or None
         How long to wait for an answer, once; None: as long as a conversion does, again and again.
+    retries : int
+        How often a request is tried again, if there is no `answer_s`.
 
     Raises
     ------
@@ -66,7 +86,7 @@ class Objects:
         The address cannot be used as it is.
     """
 
-    def __init__(self, url: str, answer_s: float | None = None) -> None:
+    def __init__(self, url: str, answer_s: float | None = None, retries: int = RETRIES) -> None:
         try:
             from obstore.store import from_url
         except ImportError as error:
@@ -76,32 +96,49 @@ class Objects:
                 hint=f"Run: {line}",
             ) from error
         self.url = url
+        endpoint = os.environ.get(ENDPOINT, "https://")
+        mistake = address_mistake(url) and f"the address {address_mistake(url)}"
+        if not endpoint.startswith(("http://", "https://")):
+            mistake = f"`{ENDPOINT}` must begin with http:// or https:// (is “{endpoint}”)"
+        if mistake:
+            raise TargetNotWritableError(
+                f"“{show_path(url)}” cannot be used: {mistake}.",
+                hint=f"Mend it: {mistake}.",
+                path=show_path(url),
+            )
         options: dict[str, Any] = {"timeout": timedelta(seconds=answer_s or REQUEST_S)}
-        retries = RETRIES if answer_s is None else 0
-        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-            options["allow_http"] = True
+        options["allow_http"] = endpoint.startswith("http://")
         with self.errors():
             self.store: Any = from_url(
                 quote(url, safe=":/"),  # a name may hold `#`, `?` or `%`
                 client_options=options,  # type: ignore[call-overload]  # a plain dict
-                retry_config={"max_retries": retries, "retry_timeout": RETRY_FOR},
+                retry_config={
+                    "max_retries": retries if answer_s is None else 0,
+                    "retry_timeout": RETRY_FOR,
+                },
             )
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn the library's errors into ours."""
+    def errors(self, *, reads: bool = False) -> Iterator[None]:
+        """Turn the library's errors into ours.
+
+        Parameters
+        ----------
+        reads : bool
+            An object that is not there raises FileNotFoundError.
+        """
         try:
             yield
         except StackwatchError:
             raise
         except FileNotFoundError as error:
-            if NO_BUCKET not in str(error):
+            if reads and NO_BUCKET not in str(error):
                 raise
-            raise _as_write_error(self.url, error) from error
+            raise as_write_error(self.url, error) from error
         except Exception as error:
             if not type(error).__module__.startswith("obstore") and not isinstance(error, OSError):
                 raise
-            raise _as_write_error(self.url, error) from error
+            raise as_write_error(self.url, error) from error
 
     def put(self, key: str, data: bytes) -> None:
         """Put a small object, over what is there."""
@@ -115,7 +152,7 @@ class Objects:
         import obstore
 
         try:
-            with self.errors():
+            with self.errors(reads=True):
                 return bytes(obstore.get(self.store, key).bytes())
         except FileNotFoundError:
             return None
@@ -130,7 +167,7 @@ class Objects:
         """
         import obstore
 
-        with self.errors():
+        with self.errors(reads=True):
             return bytes(obstore.get_range(self.store, key, start=start, end=end))
 
     def sizes(self, below: str = "") -> dict[str, int]:
@@ -162,6 +199,18 @@ class Objects:
         if wanted:
             with self.errors():
                 obstore.delete(self.store, wanted)
+
+    def probe(self) -> None:
+        """Put, list and remove a small object below the prefix, as a conversion would.
+
+        Raises
+        ------
+        WriteError
+            One of them is refused, or there is no answer.
+        """
+        self.put(PROBE, b"")
+        self.sizes(PROBE.partition("/")[0])
+        self.remove([PROBE])
 
     def open_writer(self, key: str) -> Any:
         """Return something to write a large object with: it is there once it is closed."""
@@ -198,18 +247,3 @@ def mark_objects(root: Path, url: str) -> Objects:
     """Note in a dataset's folder that its shards go to a bucket."""
     write_json(root / OBJECTS_FILE, {"url": url})
     return open_objects(url)
-
-
-def _as_write_error(url: str, error: Exception) -> WriteError:
-    name = type(error).__name__
-    reason = " ".join(str(error).split())[:300]
-    if name in {"PermissionDeniedError", "UnauthenticatedError"} or NO_BUCKET in reason:
-        hint = (
-            "Check the bucket's name, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` "
-            "and `AWS_ENDPOINT_URL`."
-        )
-        return TargetNotWritableError(
-            f"{url} cannot be written to ({reason}). {hint}", hint=hint, path=url
-        )
-    hint = "Look at the object storage; it is tried again."
-    return WriteError(f"{url} does not take the dataset ({reason}). {hint}", hint=hint, path=url)
