@@ -8,6 +8,7 @@ far threads would scale on a machine with more processors than this one.
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import socket
 import statistics
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import ensure_stack
@@ -33,8 +35,7 @@ CASES = {
 CORES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 LOCK_SHARE = """
-import json, sys, threading, time
-import stackwatch
+import json, pathlib, sys, threading, time
 from stackwatch.api import convert
 sys.setswitchinterval(1e-5)
 spins, is_over = 0, False
@@ -46,15 +47,17 @@ def rate(work):
     global spins, is_over
     spins, is_over = 0, False
     thread = threading.Thread(target=spin); thread.start()
-    began = time.perf_counter(); cpu = time.process_time()
+    began = time.perf_counter()
     work()
-    seconds = time.perf_counter() - began; cpu = time.process_time() - cpu
+    seconds = time.perf_counter() - began
     is_over = True; thread.join()
-    return spins / seconds, seconds, cpu
-alone, _, _ = rate(lambda: time.sleep(2))
-busy, seconds, cpu = rate(lambda: convert(
+    return spins / seconds, seconds
+alone, _ = rate(lambda: time.sleep(2))
+busy, seconds = rate(lambda: convert(
     sys.argv[1], sys.argv[2], voxel_size_nm=(11.24, 11.24, 25), threads=1, verify="off"))
-print(json.dumps({"free": busy / alone, "seconds": seconds}))
+manifest = json.loads((pathlib.Path(sys.argv[2]) / "stackwatch.json").read_text())
+chunks = sum(shard["chunks"] for shard in manifest["shards"])
+print(json.dumps({"lock_s": max(0.0, 1 - busy / alone) * seconds, "chunks": chunks}))
 """
 """Beside a conversion a loop in pure Python counts: what it cannot count, the lock was held."""
 
@@ -95,30 +98,54 @@ def convert(source: Path, case: str, scheduler: str, work: Path) -> Measurement:
     return taken
 
 
-def measure_lock(source: Path, work: Path) -> tuple[float, float]:
-    """Return how many seconds one thread of a conversion holds the lock, and how long it took.
+@dataclass(frozen=True, slots=True)
+class LockShare:
+    """For how long a conversion by one thread held the interpreter's lock, and its chunks."""
 
-    The counting thread takes processor time too: only with a second processor free is the figure
-    true.
-    """
+    lock_s: float
+    chunks: int
+
+
+def measure_lock(source: Path, work: Path) -> LockShare:
+    """Convert while a loop in pure Python counts: true only with a second processor free."""
     answer = subprocess.run(
         [sys.executable, "-c", LOCK_SHARE, str(source), str(work / "locked")],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     shutil.rmtree(work / "locked")
-    told = json.loads(answer.stdout.splitlines()[-1])
-    return max(0.0, 1 - told["free"]) * told["seconds"], told["seconds"]
+    return LockShare(**json.loads(answer.stdout.splitlines()[-1]))
 
 
-def print_curve(lock_s: float, cpu_s: float) -> None:
-    """Print what threads and processes would take on more processors, disk and memory apart."""
-    print(f"\nlock held {lock_s:.2f} s of {cpu_s:.2f} CPU s: threads scale to {cpu_s / lock_s:.0f}")
+def print_curve(source: Path, work: Path, runs: int) -> None:
+    """Print how far threads and processes would scale, disk and memory apart.
+
+    From a stack and its first half: what a chunk costs, without what a start costs.
+    """
+    half = work / "half"
+    half.mkdir()
+    slices = sorted(source.iterdir())
+    for path in slices[: len(slices) // 2]:
+        os.link(path, half / path.name)
+    cpu_us, lock_us = [], []
+    for _ in range(runs):
+        cpu_s = [convert(part, "local, 1 thread", "", work).cpu_s for part in (half, source)]
+        less, more = (measure_lock(part, work) for part in (half, source))
+        chunks = more.chunks - less.chunks
+        cpu_us.append((cpu_s[1] - cpu_s[0]) / chunks * 1e6)
+        lock_us.append((more.lock_s - less.lock_s) / chunks * 1e6)
+    cpu, lock = statistics.median(cpu_us), statistics.median(lock_us)
+    if min(cpu, lock) <= 0:
+        print(
+            "\nno curve: the stack is too small, or the machine too busy, to tell the chunks apart"
+        )
+        return
+    most = cpu / lock
+    print(f"\na chunk: {cpu:.0f} µs of a processor; for {lock:.1f} µs of them the lock is held:")
+    print(f"threads of one process scale to {most:.1f} processors")
     print("| processors | threads, times | processes of 8 threads, times |\n|---|---|---|")
     for cores in CORES:
-        threads = cpu_s / max(lock_s, cpu_s / cores)
         count = max(1, cores // 8)
-        processes = cpu_s / max(lock_s / count, cpu_s / cores)
-        print(f"| {cores} | {threads:.1f} | {processes:.1f} |")
+        print(f"| {cores} | {min(cores, most):.1f} | {min(cores, most * count):.1f} |")
 
 
 def main() -> int:
@@ -146,8 +173,7 @@ def main() -> int:
         pairs = zip(taken["dask, 2 workers"], taken["processes, 2"], strict=True)
         ratio = statistics.median(dask.seconds / own.seconds for dask, own in pairs)
         print(f"\ndask against processes: {ratio:.2f} times")
-        lock_s, _ = measure_lock(source, work)
-        print_curve(lock_s, statistics.median(run.cpu_s for run in taken["local, 1 thread"]))
+        print_curve(source, work, choice.runs)
     return 0
 
 
