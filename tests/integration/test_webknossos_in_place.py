@@ -442,3 +442,14 @@ def dies_after(link: Callable[..., None], dataset: Path) -> Callable[..., None]:
         link(self, target)
 
     return symlink_to
+
+
+def test_teams_that_people_changed_stay_changed(bench: Bench):
+    """A registered dataset gets its teams before it is described, and is people's since."""
+    bench.deliver(teams=("EM",))
+    found = bench.server.datasets()[0]
+    assert [bench.server.world.teams[0].id] == found.teams
+    found.teams = []
+    bench.deliver(teams=("EM",))
+
+    assert [] == found.teams

@@ -50,7 +50,7 @@ from stackwatch.webknossos.token import Token, find_token
 from stackwatch.webknossos.verify import first_mismatch, iter_differences
 
 _MOST_TRIES: Final = 2
-"""So often a dataset is brought there, should something else arrive than was sent."""
+"""So often a dataset is brought there, or described, should something else arrive than was sent."""
 
 Bring = Callable[[Connection, Parcel, Reporting], Shipped]
 
@@ -343,15 +343,20 @@ class _Delivery:
         """Give the dataset its tags and where it comes from; the older ones their tag."""
         request, remote = self._request, arrived.remote
         is_theirs = arrived.record.stage == "described" or self._is_described(remote)
-        describe(
-            self._connection,
-            remote,
-            tags=request.tags,
-            facts=() if is_theirs else self._facts(),
-            description=request.description,
-        )
-        if parcel.team_ids and request.kind != "upload":
+        if parcel.team_ids and request.kind == "register" and not is_theirs:
             share_with(self._connection, remote.id, parcel.team_ids)
+        facts = () if is_theirs else tuple(self._facts())
+        for _ in range(_MOST_TRIES):  # a proxy may answer in the server's place
+            describe(
+                self._connection,
+                remote,
+                tags=request.tags,
+                facts=facts,
+                description=request.description,
+            )
+            shown = look_up(self._connection, remote.id) if facts else None
+            if shown is None or self._is_described(shown):
+                break
         self._warnings += mark_superseded(self._connection, request.supersedes)
         reach("delivery.described")
         self._journal.record(replace(arrived.record, stage="described"))

@@ -154,10 +154,14 @@ class Connection:
         )
 
     def demand_once(
-        self, request: Request, wanted: str, passes: frozenset[int] = frozenset()
+        self,
+        request: Request,
+        wanted: str,
+        passes: frozenset[int] = frozenset(),
+        shape: type | None = None,
     ) -> Answer:
         """Send once, what must not happen twice; return a success, or one of `passes`."""
-        return demand_once(self.transport, request, wanted, passes)
+        return demand_once(self.transport, request, wanted, passes, shape)
 
 
 def connect(

@@ -283,5 +283,5 @@ def _no_answer(answer: Answer, request: Request, wanted: str) -> DeliveryUnavail
 
 
 def _is_safe(url: str) -> bool:
-    host = url.partition("://")[2].partition("/")[0].partition(":")[0]
-    return url.startswith("https:") or is_loopback(host)
+    is_near = _is_address(url) and is_loopback(urlsplit(url).hostname or "")
+    return url.startswith("https:") or is_near

@@ -167,9 +167,8 @@ class _Placement:
         url = self._connection.api_url("datasets/reserveUploadToPaths")
         request = Request("POST", url, document=document)
         wanted = "reserve places for the data"
-        answer = self._connection.demand_once(request, wanted).document
+        found = self._connection.demand_once(request, wanted, shape=dict).document
         reach("delivery.reserved")
-        found = answer if isinstance(answer, dict) else {}
         places = parse_places(self._local.properties, found.get("dataSource") or {})
         return self._record(
             replace(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stackwatch.errors import DeliveryRefusedError
+from stackwatch.errors import DeliveryRefusedError, DeliveryUnavailableError
 from stackwatch.model.acquisition import fit_dataset_name
 from stackwatch.webknossos.connection import Connection, quoted
 from stackwatch.webknossos.patience import Waiting
@@ -100,9 +100,8 @@ def ensure_folder(connection: Connection, path: str) -> FolderPlace:
             query = {"parentId": place.folder_id, "name": name}
             # not sent again by itself: each time would make another folder of that name
             request = Request("POST", connection.api_url("folders/create"), query)
-            made = connection.demand_once(request, f"create the folder “{name}”").document
-            found = str(made.get("id", "")) if isinstance(made, dict) else ""
-            place = FolderPlace(found, (), place.is_ambiguous)
+            made = connection.demand_once(request, f"create the folder “{name}”", shape=dict)
+            place = FolderPlace(_id_of(made.document, connection), (), place.is_ambiguous)
     return place
 
 
@@ -129,6 +128,17 @@ def _alone(url: str, waiting: Waiting) -> Iterator[None]:
             else:
                 break
         yield
+
+
+def _id_of(folder: Any, connection: Connection) -> str:
+    found = folder.get("id")
+    if isinstance(found, str) and found:
+        return found
+    raise DeliveryUnavailableError(  # without it the dataset would go into the root folder
+        f"{connection.greeting.url} did not tell the id of the folder that it created. It is "
+        "looked for again.",
+        hint="Nothing: it is tried again.",
+    )
 
 
 def find_teams(connection: Connection, names: tuple[str, ...]) -> tuple[str, ...]:

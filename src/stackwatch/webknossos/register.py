@@ -187,7 +187,7 @@ class _Registration:
         try:
             return self._connection.demand_once(request, _WANTED, frozenset({400, 404, 405}))
         except DeliveryUnavailableError as error:
-            if "was_sent" in error.values and not error.values["was_sent"]:
+            if error.values.get("was_sent") is False:
                 self._record(record, "planned")  # it has not begun, and that must be known
                 raise
             return None

@@ -147,7 +147,7 @@ def describe(
 
 
 def share_with(connection: Connection, dataset_id: str, team_ids: tuple[str, ...]) -> None:
-    """Give teams access to a dataset that was there before, or was not reserved for them."""
+    """Give teams access to a dataset that was not reserved for them."""
     path = f"datasets/{dataset_id}/teams"
     connection.ask_api("PATCH", path, document=list(team_ids), wanted="set the teams")
 

@@ -107,6 +107,33 @@ def test_a_proxy_that_answers_with_a_page_does_no_harm(
     assert sent_tree(dataset) == sent_tree(server.files(found))
 
 
+@pytest.mark.parametrize("odd", [PORTAL, Response(200, b"{}")], ids=["page", "no id"])
+def test_a_folder_that_a_proxy_answers_for_is_not_the_root(
+    courier: Courier, server: WebknossosServer, front: Callable[..., None], odd: Response
+):
+    """Without a new folder's id nothing is delivered; the next attempt finds or creates it."""
+    front("create_folder", odd)
+    with pytest.raises(DeliveryUnavailableError):
+        courier.bring(remote_folder="Datasets/new")
+    assert [] == server.datasets()
+    courier.bring(remote_folder="Datasets/new")
+
+    (found,) = server.datasets()
+    assert "new" == server.world.folders[found.folder_id].name
+
+
+def test_a_description_that_a_proxy_took_is_told_again(
+    courier: Courier, server: WebknossosServer, front: Callable[..., None]
+):
+    """A maintenance page with status 200 swallows the metadata: they are looked for afterwards."""
+    front("update", PORTAL)
+    courier.bring(tags=("raw",))
+
+    (found,) = server.datasets()
+    assert ["raw"] == found.tags
+    assert "stackwatch_run_id" in {entry["key"] for entry in found.metadata}
+
+
 @pytest.mark.parametrize("odd", [PORTAL, NO_GZIP], ids=["page", "no gzip"])
 def test_a_finish_that_a_proxy_answers_is_unclear(
     courier: Courier,
