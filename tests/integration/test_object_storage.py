@@ -4,6 +4,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,10 +21,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import stackwatch
+from stackwatch.cli.app import app
 from stackwatch.errors import (
     DeliveryRefusedError,
+    ExitCode,
     TargetExistsError,
     TargetNotWritableError,
     UsageError,
@@ -33,6 +37,7 @@ from stackwatch.model.delivery import DeliveryRequest, PathRule, ServerOptions
 from stackwatch.model.flags import ConvertFlags
 from stackwatch.pipeline.convert import convert_acquisition
 from stackwatch.pipeline.deliver import deliver
+from stackwatch.pipeline.preview import write_preview
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.pipeline.verify import verify_dataset
 from stackwatch.settings import FolderSettings, Settings
@@ -266,12 +271,31 @@ def test_a_dataset_is_verified_at_its_address(tmp_path: Path, bucket: Objects):
     stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
     found = verify_dataset(f"{bucket.url}/run")
     bucket.put("run/color/1/zarr.json", b"{}")
-    with pytest.raises(VerificationError, match=r"color/1/zarr\.json: missing or changed"):
+    told = re.escape(f"“{bucket.url}/run” is not what was written: color/1/zarr.json: missing")
+    with pytest.raises(VerificationError, match=told):
         verify_dataset(f"{bucket.url}/run")
-    with pytest.raises(VerificationError, match=r"is no stackwatch\.json"):
+    with pytest.raises(UsageError, match=r"is no datasource-properties\.json"):
         verify_dataset(f"{bucket.url}/nothing")
+    bucket.put("theirs/datasource-properties.json", b"{}")
+    with pytest.raises(VerificationError, match=re.escape(f"“{bucket.url}/theirs” has no")):
+        verify_dataset(f"{bucket.url}/theirs")
 
     assert ("verified", f"{bucket.url}/run") == (found["status"], found["path"])
+
+
+def test_a_dataset_is_shown_from_its_address(tmp_path: Path, bucket: Objects):
+    """The picture is that of the folder; an acquisition in a bucket is refused in clear words."""
+    source = acquire(tmp_path, 5)
+    for place in (tmp_path / "run", f"{bucket.url}/run"):
+        stackwatch.convert(source, place, voxel_size_nm=EDGES, name="run", max_mag=1)
+    write_preview(tmp_path / "run", tmp_path / "here.png")
+    shown = CliRunner().invoke(app, ["preview", f"{bucket.url}/run", str(tmp_path / "there.png")])
+    refused = CliRunner().invoke(app, ["inspect", f"{bucket.url}/run"])
+
+    assert 0 == shown.exit_code, shown.stderr
+    assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
+    assert ExitCode.USAGE == refused.exit_code
+    assert "not from buckets" in refused.stderr
 
 
 @pytest.mark.system

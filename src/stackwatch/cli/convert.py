@@ -182,7 +182,7 @@ def _run(source: Path, target: str, flags: "ConvertFlags", *, as_json: bool) -> 
     with placed_request(source, target, flags.options()) as request:
         refuse_absent(request.source)
         with StopOnSignal() as stop, reporter(is_quiet=as_json) as journal:
-            return convert_acquisition(request, journal, stop.cancelled)
+            return convert_acquisition(request, journal, stop.cancelled, stop.goes_on)
 
 
 def refuse_bucket(target: str) -> None:
@@ -212,6 +212,8 @@ def refuse_absent(source: Path) -> None:
         source.stat()
     except OSError as error:
         hint = "Check the path; it may lie on a share that is not mounted."
+        if "s3:" in source.parts:
+            hint = "Acquisitions are read from folders and files, not from buckets."
         raise UsageError(
             f"“{show_path(source)}” cannot be found: {error.strerror}. {hint}",
             hint=hint,

@@ -20,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 def preview(
     dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="The directory of a Zarr3 or WKW dataset.")
+        str,
+        typer.Argument(
+            metavar="DATASET", help="The directory of a Zarr3 or WKW dataset, or s3://BUCKET/NAME."
+        ),
     ],
     picture: Annotated[Path, typer.Argument(metavar="OUT.png", help="The PNG to write.")],
     as_json: JsonFlag = False,
@@ -33,7 +36,8 @@ def preview(
     from stackwatch.pipeline.preview import write_preview
 
     try:
-        size = write_preview(dataset.absolute(), picture.absolute())
+        is_url = dataset.startswith("s3://")
+        size = write_preview(dataset if is_url else Path(dataset).absolute(), picture.absolute())
     except PermissionError as error:
         raise _unwritable(picture, error) from error
     if as_json:

@@ -17,7 +17,7 @@ from stackwatch.errors import StackwatchError, TargetExistsError, VerificationEr
 from stackwatch.model.acquisition import show_path
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.readers.wkw import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
-from stackwatch.stores.objects import FIRST_RETRIES, Objects, objects_of
+from stackwatch.stores.objects import FIRST_RETRIES, Objects, objects_of, url_of
 from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import ensure_absent
@@ -101,11 +101,12 @@ def load_manifest(dataset: Path) -> tuple[dict[str, Any], tuple[ShardRecord, ...
             for record in document["shards"]
         )
     except FileNotFoundError as error:
+        place = url_of(dataset) or show_path(dataset)
         raise VerificationError(
-            f"“{show_path(dataset)}” has no {MANIFEST_FILE}: it is no dataset that stackwatch "
+            f"“{place}” has no {MANIFEST_FILE}: it is no dataset that stackwatch "
             "wrote, or the file was removed. Give the directory of a published dataset.",
             hint="Give the directory of a dataset that stackwatch wrote.",
-            path=show_path(dataset),
+            path=place,
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VerificationError(
@@ -274,13 +275,14 @@ def check_manifest(
     there = _shards_below(root) if objects is None else {key for key in sizes if _is_shard(key)}
     problems += [f"{path}: not in the manifest" for path in sorted(there - known)]
     if problems:
+        place = show_path(root) if objects is None else objects.url
         raise VerificationError(
-            f"“{show_path(root)}” is not what was written: "
+            f"“{place}” is not what was written: "
             + "; ".join(problems[:3])
             + (f" and {len(problems) - 3} more" if len(problems) > 3 else "")
             + ". Do not use this dataset; convert the acquisition again.",
             hint="Convert the acquisition again, and look at the disk.",
-            path=show_path(root),
+            path=place,
             problems=problems[:100],
         )
     return ManifestCheck(len(known), chunks, total)

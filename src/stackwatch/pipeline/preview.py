@@ -23,8 +23,10 @@ from stackwatch.failpoints import reach
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import Mag, Vec3, VoxelSize
 from stackwatch.pipeline.preview_picture import Panel, Part, Shading, compose, encode_png
+from stackwatch.pipeline.standing_in import standing_in
 from stackwatch.pipeline.stored import StoredMag, open_stored
 from stackwatch.readers.scale import length_nm
+from stackwatch.stores.objects import is_object_url
 from stackwatch.stores.properties import PROPERTIES_FILE
 from stackwatch.stores.protocol import MagGrid
 
@@ -122,8 +124,14 @@ def render_preview(dataset: Path) -> bytes:
     return encode_png(compose(panels, voxel_size.x / frame.scale[0]))
 
 
-def write_preview(dataset: Path, picture: Path) -> int:
+def write_preview(dataset: Path | str, picture: Path) -> int:
     """Write the preview picture of a dataset: the whole file appears at once, or none.
+
+    Parameters
+    ----------
+    dataset : Path or str
+        A dataset's directory, or its address in a bucket.
+    picture : Path
 
     Returns
     -------
@@ -137,7 +145,11 @@ def write_preview(dataset: Path, picture: Path) -> int:
     StackwatchError
         As `render_preview` says.
     """
-    data = render_preview(dataset)
+    if is_object_url(str(dataset)):
+        with standing_in(str(dataset)) as folder:
+            data = render_preview(folder)
+    else:
+        data = render_preview(Path(dataset))
     picture.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     part = picture.with_name(f".{picture.name}.{os.getpid()}")
     try:

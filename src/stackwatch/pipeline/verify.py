@@ -2,15 +2,11 @@
 
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
-from stackwatch.errors import VerificationError
 from stackwatch.pipeline.manifest import check_manifest, load_manifest
-from stackwatch.stores.objects import is_object_url, mark_objects
-from stackwatch.stores.properties import MANIFEST_FILE
-
-_METADATA: Final = {MANIFEST_FILE, "zarr.json"}
+from stackwatch.pipeline.standing_in import standing_in
+from stackwatch.stores.objects import is_object_url
 
 
 def verify_dataset(dataset: Path | str) -> dict[str, Any]:
@@ -32,30 +28,13 @@ def verify_dataset(dataset: Path | str) -> dict[str, Any]:
     ------
     VerificationError
         A shard is missing, has another size or another checksum; all are listed in `values`.
+    UsageError
+        At the address is no dataset.
     """
-    if is_object_url(str(dataset)):
-        return _verify_objects(str(dataset).rstrip("/"))
-    return _verify(Path(dataset))
-
-
-def _verify_objects(url: str) -> dict[str, Any]:
-    """Fetch what is not voxels into a passing folder, which then stands for the dataset."""
-    with TemporaryDirectory(prefix="stackwatch-") as folder:
-        objects = mark_objects(Path(folder), url)
-        for key in objects.sizes():
-            path = Path(folder, key)
-            if path.name in _METADATA:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(objects.read(key) or b"")
-        if not Path(folder, MANIFEST_FILE).exists():
-            hint = "Give the address of a dataset that stackwatch wrote."
-            raise VerificationError(
-                f"At {url} is no {MANIFEST_FILE}: it is no dataset that stackwatch wrote, or not "
-                f"all of it. {hint}",
-                hint=hint,
-                path=url,
-            )
-        return {**_verify(Path(folder)), "path": url}
+    if not is_object_url(str(dataset)):
+        return _verify(Path(dataset))
+    with standing_in(str(dataset)) as folder:
+        return {**_verify(folder), "path": str(dataset).rstrip("/")}
 
 
 def _verify(dataset: Path) -> dict[str, Any]:
