@@ -115,7 +115,7 @@ def test_a_mistake_parks_with_its_line_and_mending_it_resumes(service: ServiceBe
     await_states(service, "typo", "parked")
     (line,) = [one for one in service.events("job.parked") if one["acquisition"] == "typo"]
     assert "sidecar" == line["error_code"]
-    assert "line 2: `voxel_size` is not known; did you mean `voxel_size_nm`?" in line["message"]
+    assert "line 2: `voxel_size` is not known; did you mean `voxel_size_nm`" in line["message"]
 
     (acquisition / "stackwatch.toml").write_text('layer_name = "em"\nvoxel_size_nm = [4, 4, 25]\n')
     await_states(service, "typo", "failed", "succeeded")
