@@ -13,6 +13,7 @@ from stackwatch import testing
 from stackwatch.daemon.deliveries import NOTE_INTERVAL_S, Deliveries
 from stackwatch.daemon.guard import LedgerGuard
 from stackwatch.daemon.sides import SideSaid
+from stackwatch.daemon.workers import KILL_GRACE_S
 from stackwatch.errors import LedgerUnwritableError, UsageError
 from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.ledger.ledger import Ledger
@@ -275,6 +276,32 @@ def test_a_delivery_that_does_not_get_on_is_ended(bench):
     bench.pass_time(bench.settings.daemon.stall_after_s + 1)
     bench.until(lambda: bench.find("hang").state == "paused")
 
+    assert "stalled" == (bench.find("hang").error or {})["error_code"]
+
+
+def test_a_process_that_cannot_be_killed_frees_its_slot(bench, monkeypatch):
+    """C10: hung in the kernel: others are delivered, its own delivery is in nobody else's hands."""
+    bench.publish("hang")
+    bench.begin()
+    bench.until(lambda: "sending" in [r["stage"] for r in bench.side.describe()["running"]])
+    (stuck,) = [one.child for one in bench.side._running.values()]
+    monkeypatch.setattr(stuck, "kill", lambda: None)
+    bench.publish("next")
+    bench.pass_time(bench.settings.daemon.stall_after_s + 1)
+    bench.turn()
+    with capture_logs() as lines:
+        bench.pass_time(KILL_GRACE_S + 1)
+        bench.until(lambda: bench.states().get("next") == "delivered")
+        bench.turn()
+
+    assert ("running", 1) == (bench.states()["hang"], bench.find("hang").attempt)
+    told = [line for line in lines if line["event"] == "worker.stalled"]
+    assert [stuck.pid] == [line["pid"] for line in told]
+    bench.until(lambda: bench.side.pending() == ())
+    assert ["hang"] == [one.acquisition for one in bench.side.left()]
+    monkeypatch.undo()
+    stuck.kill()
+    bench.until(lambda: bench.find("hang").state == "paused")
     assert "stalled" == (bench.find("hang").error or {})["error_code"]
 
 

@@ -31,6 +31,7 @@ FILL_INTERVAL_S = 1.0
 NOTE_INTERVAL_S = 60.0
 """So often the newest progress goes into the ledger."""
 
+_HUNG = "its process cannot be killed: it hangs in the kernel, at a disk or a share"
 MOST_LOOKED_AT = 16
 HEARD = frozenset({"reserved", "sending", "finishing", "finished", "described"})
 """Stages that nobody comes to whom the server does not answer, or whose token it does not take."""
@@ -150,7 +151,7 @@ class Deliveries(Side):
         """Return what `run --once` has to wait for: not a server that is down."""
         if self._is_stopping or self._guard.is_degraded:
             return ()
-        under_way = [running.delivery for running in self._running.values()]
+        under_way = [one.delivery for one in self._running.values() if not one.is_given_up]
         queued: list[DeliveryRecord] = []
         if not self._outcomes.gate.is_closed:
             soon_us = round((self._clock.now() + RETRY_S) * 1_000_000)
@@ -165,7 +166,8 @@ class Deliveries(Side):
             for one in self._verbs.waiting()
             if self._is_wanted(one)
         ]
-        return (*waiting, *self._outcomes.parked.values())
+        hung = [pending(one.delivery, _HUNG) for one in self._running.values() if one.is_given_up]
+        return (*waiting, *hung, *self._outcomes.parked.values())
 
     # ------------------------------------------------------------ planning and beginning
 
@@ -194,9 +196,10 @@ class Deliveries(Side):
 
         With a closed gate one delivery finds out how things are.
         """
-        free = self._settings.daemon.delivery_workers - len(self._running)
+        busy = sum(not one.is_given_up for one in self._running.values())
+        free = self._settings.daemon.delivery_workers - busy
         if self._outcomes.gate.is_closed:
-            free = 0 if self._running or not self._outcomes.may_try() else 1
+            free = 0 if busy or not self._outcomes.may_try() else 1
         if free <= 0:
             return True
         due = self._verbs.due(MOST_LOOKED_AT, self._is_wanted)
@@ -237,7 +240,12 @@ class Deliveries(Side):
 
     def _watch(self, running: Running, now_s: float) -> None:
         """End what does not get on, or what nobody wants any more; note progress now and then."""
+        was_given_up = running.is_given_up
         running.end_if_silent(now_s, self._settings.daemon.stall_after_s)
+        if running.is_given_up and not was_given_up:
+            log_of(running.delivery).error(
+                Event.WORKER_STALLED, pid=running.child.pid, reason=_HUNG
+            )
         if now_s - running.noted_s < NOTE_INTERVAL_S:
             return
         running.noted_s = now_s
@@ -265,7 +273,7 @@ class Deliveries(Side):
                 running.is_waiting = True
                 self._guard.record(lambda: self._record(running, message))
             case "result" | "error":
-                running.last_word = message
+                running.last_word, running.moved_s = message, self._clock.monotonic()
 
     def _record(self, running: Running, message: dict[str, Any]) -> None:
         """Commit a step and let the process take it, or have it give up."""

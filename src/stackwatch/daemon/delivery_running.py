@@ -5,6 +5,7 @@ from typing import Any
 
 from stackwatch.daemon.children import Child
 from stackwatch.daemon.delivery_rules import find_silence
+from stackwatch.daemon.workers import EXIT_GRACE_S, KILL_GRACE_S
 from stackwatch.errors import StackwatchError, StalledError, WorkerKilledError
 from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.model.delivery import ServerOptions
@@ -28,6 +29,10 @@ class Running:
         The newest it has reported.
     verdict : StackwatchError or None
         Why we ended it.
+    killed_s : float or None
+        When we killed it.
+    is_given_up : bool
+        Not even SIGKILL ended it: it takes no slot any more, and nobody else has its delivery.
     is_waiting : bool
         It waits for us to commit a step.
     last_word : dict
@@ -42,6 +47,8 @@ class Running:
     stage: str = "planned"
     progress: dict[str, Any] | None = None
     verdict: StackwatchError | None = None
+    killed_s: float | None = None
+    is_given_up: bool = False
     is_waiting: bool = False
     last_word: dict[str, Any] = field(default_factory=dict)
 
@@ -55,14 +62,22 @@ class Running:
         return before is not None and self.stage == "sending"
 
     def end_if_silent(self, now_s: float, stall_after_s: float) -> None:
-        """Kill the process if nothing has moved for too long."""
+        """Kill the process if nothing has moved for too long; give up one that does not end."""
         if self.is_waiting:  # which is no fault of its own
             self.moved_s = now_s
-        silent_s = now_s - self.moved_s
-        is_done = self.verdict is not None or bool(self.last_word)
-        if is_done or silent_s <= find_silence(self.stage, stall_after_s, self.server):
+        if self.killed_s is not None:
+            self.is_given_up = now_s - self.killed_s > KILL_GRACE_S
             return
-        self.verdict = _silent(self, silent_s)
+        silent_s = now_s - self.moved_s
+        if self.last_word:  # what is left is the exit
+            patience_s = EXIT_GRACE_S
+        else:
+            patience_s = find_silence(self.stage, stall_after_s, self.server)
+        if silent_s <= patience_s:
+            return
+        if not self.last_word:
+            self.verdict = _silent(self, silent_s)
+        self.killed_s = now_s
         self.child.kill()
 
     def outcome(self) -> StackwatchError | dict[str, Any]:

@@ -18,6 +18,7 @@ from stackwatch.daemon.delivery_rules import (
     plan_request,
 )
 from stackwatch.daemon.delivery_running import Running
+from stackwatch.daemon.workers import EXIT_GRACE_S, KILL_GRACE_S
 from stackwatch.errors import (
     CancelledError,
     DeliveryRefusedError,
@@ -181,3 +182,18 @@ def test_a_comparison_that_gets_on_is_no_stall():
     running.end_if_silent(10_801.0, 1800)
     assert isinstance(running.verdict, StalledError)
     child.kill.assert_called_once_with()
+
+
+def test_a_process_that_does_not_end_after_its_last_word_is_killed():
+    """What it said holds; where not even that ends it, its slot is free."""
+    child = Mock()
+    running = Running(DELIVERY, child, ServerOptions(URL), moved_s=0.0, noted_s=0.0)
+    running.last_word = {"kind": "result", "result": {"link": "x"}}
+
+    seen = []
+    for now_s in (0, 1, 1 + KILL_GRACE_S, 2 + KILL_GRACE_S):
+        running.end_if_silent(EXIT_GRACE_S + now_s, 1800)
+        seen.append((child.kill.call_count, running.is_given_up))
+
+    assert [(0, False), (1, False), (1, False), (1, True)] == seen
+    assert {"link": "x"} == running.outcome()
