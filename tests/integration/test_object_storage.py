@@ -42,7 +42,8 @@ from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.pipeline.verify import verify_dataset
 from stackwatch.settings import FolderSettings, Settings
 from stackwatch.settings.survey_outside import outside_warnings
-from stackwatch.stores.objects import Objects, open_objects
+from stackwatch.stores.objects import PART_BYTES, Objects, open_objects
+from stackwatch.stores.sinks import ObjectSink
 from stackwatch.testing.mags import read_with_zarr
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
 from stackwatch.testing.webknossos_faults import Behaviour
@@ -308,6 +309,20 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path, bucket: Objects):
         stackwatch.convert(source, f"{bucket.url}/run", voxel_size_nm=EDGES)
 
     assert {} == Objects(f"{bucket.url}/run").sizes()
+
+
+def test_a_shard_that_is_given_up_leaves_no_parts(bucket: Objects):
+    """What was sent of it is forgotten by the bucket, and never becomes an object."""
+    client = pytest.importorskip("boto3").client("s3")
+    found = []
+    for parts in (0, 2):
+        sink = ObjectSink(bucket, f"{parts}")
+        sink.write([b"1" * PART_BYTES * parts, b"2"])
+        sink.abort()
+        found.append(client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
+
+    assert [[], []] == found
+    assert {} == bucket.sizes()
 
 
 @pytest.mark.system

@@ -96,6 +96,8 @@ class Objects:
                 hint=f"Run: {line}",
             ) from error
         self.url = url
+        self.is_given_up = False
+        """Whether a request has failed for good: what is left to clear up can wait."""
         endpoint = os.environ.get(ENDPOINT, "https://")
         mistake = address_mistake(url) and f"the address {address_mistake(url)}"
         if not endpoint.startswith(("http://", "https://")):
@@ -138,6 +140,7 @@ class Objects:
         except Exception as error:
             if not type(error).__module__.startswith("obstore") and not isinstance(error, OSError):
                 raise
+            self.is_given_up = True
             raise as_write_error(self.url, error) from error
 
     def put(self, key: str, data: bytes) -> None:

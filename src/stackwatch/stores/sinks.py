@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,8 +139,15 @@ class ObjectSink:
         return flusher.submit(complete)
 
     def abort(self) -> None:
-        """Let go: parts that were sent are no object."""
-        self._writer = None
+        """Have the bucket forget the parts that were sent: they are no object, but are paid for.
+
+        Not where the store has just been waited for in vain.
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None and not self._objects.is_given_up:
+            error = RuntimeError("given up")
+            with suppress(Exception):  # then the bucket's own rule removes them
+                writer.__exit__(RuntimeError, error, None)  # closing would make an object of it
 
 
 def _sync_and_close(descriptor: int) -> None:
