@@ -105,7 +105,8 @@ class Dialect:
 
     def reserve_body(self, wanted: Reservation) -> dict[str, Any]:
         """Return the document that announces an upload."""
-        folder = {"folderId": wanted.folder_id} if wanted.folder_id else {}
+        common = {"layersToLink": [], "requireUniqueName": False}
+        common |= {"folderId": wanted.folder_id} if wanted.folder_id else {}
         upload = {
             "uploadId": wanted.upload_id,
             "totalFileCount": wanted.file_count,
@@ -118,18 +119,14 @@ class Dialect:
                 "datasetName": wanted.name,
                 "organizationId": wanted.organization,
                 "initialTeamIds": list(wanted.team_ids),
-                "layersToLink": [],
-                "requireUniqueName": False,
-                **folder,
+                **common,
             }
         return {
             **upload,
             "name": wanted.name,
             "organization": wanted.organization,
             "initialTeams": list(wanted.team_ids),
-            "layersToLink": [],
-            "requireUniqueName": False,
-            **folder,
+            **common,
         }
 
     def chunk_fields(self, organization: str, name: str) -> dict[str, str]:

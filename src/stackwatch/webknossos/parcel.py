@@ -7,11 +7,14 @@ Verification and metadata follow outside of them, the same for all.
 """
 
 import threading
+import uuid
 from dataclasses import dataclass
 from typing import Protocol
 
 from stackwatch.model.delivery import DeliveryProgress, DeliveryRequest, UploadRecord
+from stackwatch.webknossos.connection import Connection
 from stackwatch.webknossos.local import LocalDataset
+from stackwatch.webknossos.server_time import server_ms
 
 
 class Reporting(Protocol):
@@ -86,3 +89,21 @@ class Shipped:
     sent_bytes: int = 0
     doubtful: tuple[DoubtfulChunk, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def plan_record(connection: Connection, parcel: Parcel, chunk_bytes: int = 0) -> UploadRecord:
+    """Return the record of a delivery that the server has not heard of yet."""
+    greeting = connection.greeting
+    return UploadRecord(
+        stage="planned",
+        kind=parcel.request.kind,
+        upload_id=f"stackwatch-{uuid.uuid4()}",
+        api_version=greeting.data_version,
+        datastore_url=greeting.datastore.url,
+        organization=greeting.account.organization,
+        folder_id=parcel.folder_id,
+        name=parcel.name,
+        chunk_bytes=chunk_bytes,
+        files_digest=parcel.local.digest,
+        reserved_at_ms=server_ms(connection),
+    )

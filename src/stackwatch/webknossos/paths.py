@@ -5,7 +5,6 @@ tells the places only once: they are part of the record.
 """
 
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from stackwatch.webknossos.claims import mag_path
 from stackwatch.webknossos.connection import Connection
 from stackwatch.webknossos.finishing import CLOCK_SLACK_MS
 from stackwatch.webknossos.meter import Meter
-from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
+from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped, plan_record
 from stackwatch.webknossos.path_rules import local_of, plain_path, remote_of
 from stackwatch.webknossos.placing import (
     is_same_tree,
@@ -28,7 +27,6 @@ from stackwatch.webknossos.placing import (
     remove_placed,
 )
 from stackwatch.webknossos.remote import RemoteDataset, link_of, list_named, look_up, remove
-from stackwatch.webknossos.server_time import server_ms
 from stackwatch.webknossos.transport import Request
 from stackwatch.webknossos.verdicts import verdict_of
 
@@ -93,10 +91,10 @@ class _Placement:
     def _begin(self, record: UploadRecord | None) -> UploadRecord:
         """Return the record to go on from; what an earlier attempt left for nothing is removed."""
         if record is None or record.kind != "paths":
-            return self._plan()
+            return plan_record(self._connection, self._parcel)
         greeting = self._connection.greeting
         if record.organization != greeting.account.organization:
-            return self._plan()
+            return plan_record(self._connection, self._parcel)
         found = look_up(self._connection, record.remote_id) if record.remote_id else None
         is_same = record.files_digest == self._local.digest and record.places
         if is_same and found is not None:
@@ -105,7 +103,7 @@ class _Placement:
             if record.stage in _PLACING and found.status.startswith(_UNPLACED):
                 return record
         self._remove_left_over(record, found)
-        return self._plan()
+        return plan_record(self._connection, self._parcel)
 
     def _remove_left_over(self, record: UploadRecord, found: RemoteDataset | None) -> None:
         """Delete rows that an earlier attempt reserved, and that nothing will ever come to."""
@@ -132,21 +130,6 @@ class _Placement:
         for place in json.loads(record.places).values():
             if record.remote_id in place:
                 remove_placed(local_of(self._parcel.request.path_rules, place))
-
-    def _plan(self) -> UploadRecord:
-        greeting = self._connection.greeting
-        return UploadRecord(
-            stage="planned",
-            kind="paths",
-            upload_id=f"stackwatch-{uuid.uuid4()}",
-            api_version=greeting.api_version,
-            datastore_url=greeting.datastore.url,
-            organization=greeting.account.organization,
-            folder_id=self._parcel.folder_id,
-            name=self._parcel.name,
-            files_digest=self._local.digest,
-            reserved_at_ms=server_ms(self._connection),
-        )
 
     # ------------------------------------------------------------ the stages
 

@@ -1,5 +1,6 @@
 """How long and how often: the waits between tries, with a clock and a sleep that tests replace."""
 
+import copy
 import random
 import threading
 from collections.abc import Callable
@@ -103,27 +104,18 @@ class Waiting:
 
     def stopped_by(self, stop: threading.Event) -> "Waiting":
         """Return the same waits, that end at another event: whoever sets `cancelled` sets it."""
-        sleep = None if self._has_own_sleep else self._sleep
-        return Waiting(
-            stop,
-            self.patience,
-            clock=self.clock,
-            sleep=sleep,
-            draw=self._draw,
-            on_wait=self._on_wait,
-        )
+        other = copy.copy(self)
+        other.cancelled = stop
+        if self._has_own_sleep:
+            other._sleep = stop.wait
+        return other
 
     def hurried(self, give_up_s: float) -> "Waiting":
         """Return the same waits, that give up earlier; for what somebody waits for."""
-        patience = replace(self.patience, give_up_s=min(give_up_s, self.patience.give_up_s))
-        return Waiting(
-            self.cancelled,
-            patience,
-            clock=self.clock,
-            sleep=self._sleep,
-            draw=self._draw,
-            on_wait=self._on_wait,
-        )
+        other = copy.copy(self)
+        give_up_s = min(give_up_s, self.patience.give_up_s)
+        other.patience = replace(self.patience, give_up_s=give_up_s)
+        return other
 
     def check(self) -> None:
         """Raise if the delivery was stopped.

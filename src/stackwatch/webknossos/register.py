@@ -7,7 +7,6 @@ Adding is one request that is not idempotent. It is recorded before it is sent, 
 answer gets lost, the dataset is looked for by name, time and the addresses of its mags.
 """
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -18,7 +17,7 @@ from stackwatch.model.delivery import UploadRecord, UploadStage
 from stackwatch.webknossos.claims import mag_path
 from stackwatch.webknossos.connection import Connection, quoted
 from stackwatch.webknossos.finishing import CLOCK_SLACK_MS
-from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
+from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped, plan_record
 from stackwatch.webknossos.path_rules import plain_path, remote_of
 from stackwatch.webknossos.remote import RemoteDataset, list_named, look_up, remove
 from stackwatch.webknossos.server_time import server_ms
@@ -68,7 +67,7 @@ class _Registration:
             found = self._recovered(record)
             if found:
                 return self._shipped(record, found)
-        record = self._record(self._plan(), "planned")
+        record = self._record(plan_record(self._connection, self._parcel), "planned")
         reach("delivery.planned")
         record = self._record(record, "finishing")
         reach("delivery.finishing")
@@ -84,21 +83,6 @@ class _Registration:
             and record.files_digest == self._parcel.local.digest
             and record.organization == account.organization
             and record.datastore_url == self._connection.greeting.datastore.url
-        )
-
-    def _plan(self) -> UploadRecord:
-        greeting = self._connection.greeting
-        return UploadRecord(
-            stage="planned",
-            kind="register",
-            upload_id=f"stackwatch-{uuid.uuid4()}",
-            api_version=greeting.api_version,
-            datastore_url=greeting.datastore.url,
-            organization=greeting.account.organization,
-            folder_id=self._parcel.folder_id,
-            name=self._parcel.name,
-            files_digest=self._parcel.local.digest,
-            reserved_at_ms=server_ms(self._connection),
         )
 
     def _recovered(self, record: UploadRecord) -> str:

@@ -5,7 +5,6 @@ again under the same id, chunks that are there are not sent again, and a finish 
 is waited for. Only an upload that came to nothing is begun anew, under another id.
 """
 
-import uuid
 from dataclasses import replace
 from typing import Final
 
@@ -29,10 +28,9 @@ from stackwatch.webknossos.finishing import (
     recover_finish,
     request_finish,
 )
-from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped
+from stackwatch.webknossos.parcel import Parcel, Reporting, Shipped, plan_record
 from stackwatch.webknossos.remote import link_of, look_up
 from stackwatch.webknossos.sending import ChunkTooLargeError, Sender, UploadGoneError
-from stackwatch.webknossos.server_time import server_ms
 
 _MOST_UPLOADS: Final = 4
 _MOST_FINISHES: Final = 3
@@ -78,7 +76,7 @@ class _Upload:
         self._parcel = parcel
         self._reporting = reporting
         self._local = parcel.local
-        self._sender = Sender(connection, parcel.local, reporting, parcel.request.server.parallel)
+        self._sender = self._new_sender()
         self._chunk_bytes = parcel.request.server.chunk_mib * _MIB
         self._warnings: list[str] = []
         self._was_doubted = False
@@ -148,23 +146,12 @@ class _Upload:
         return bool(record.remote_id) and look_up(self._connection, record.remote_id) is None
 
     def _plan(self) -> UploadRecord:
-        greeting = self._connection.greeting
-        self._sender = Sender(
-            self._connection, self._local, self._reporting, self._parcel.request.server.parallel
-        )
-        return UploadRecord(
-            stage="planned",
-            kind="upload",
-            upload_id=f"stackwatch-{uuid.uuid4()}",
-            api_version=greeting.data_version,
-            datastore_url=greeting.datastore.url,
-            organization=greeting.account.organization,
-            folder_id=self._parcel.folder_id,
-            name=self._parcel.name,
-            chunk_bytes=self._chunk_bytes,
-            files_digest=self._local.digest,
-            reserved_at_ms=server_ms(self._connection),
-        )
+        self._sender = self._new_sender()
+        return plan_record(self._connection, self._parcel, self._chunk_bytes)
+
+    def _new_sender(self) -> Sender:
+        parallel = self._parcel.request.server.parallel
+        return Sender(self._connection, self._local, self._reporting, parallel)
 
     # ------------------------------------------------------------ the stages
 
