@@ -1,4 +1,4 @@
-"""Acquisitions that are a volume already: Zarr, a WKW dataset, KNOSSOS cubes, told by their files.
+"""Acquisitions that are a volume already: Zarr, WKW, KNOSSOS, NDTiff, OIF, told by their files.
 
 Such a folder is one image, or several, whatever the names of the files in it; each image is opened
 by its anchor (`readers.folder`). Recognising them is pure.
@@ -27,6 +27,7 @@ from stackwatch.model.image import ImageInfo
 from stackwatch.model.plan import PlaneRef
 from stackwatch.readers.folder import (
     KNOSSOS_CONF,
+    NDTIFF_INDEX,
     OIF_SUFFIX,
     PROPERTIES,
     WKW_HEADER,
@@ -84,16 +85,16 @@ def find_volumes(listing: Listing) -> Volumes | None:
         folder, _, name = entry.path.rpartition("/")
         if name in ZARR_METADATA or name in {WKW_HEADER, KNOSSOS_CONF, PROPERTIES}:
             by_name[name].append(folder)
-    oif = _find_oif(listing)
+    single = [*_find_oif(listing), *_find_ndtiff(listing)]
     zarr = {folder for name in ZARR_METADATA for folder in by_name[name]}
     wkw, knossos = set(by_name[WKW_HEADER]), set(by_name[KNOSSOS_CONF])
-    if not (zarr or wkw or knossos or oif):
+    if not (zarr or wkw or knossos or single):
         return None
-    if len(oif) > 1 or (oif and (zarr or wkw or knossos)):
-        raise _several(listing, [*oif, *sorted(zarr | wkw | knossos)])
+    if len(single) > 1 or (single and (zarr or wkw or knossos)):
+        raise _several(listing, [*single, *sorted(zarr | wkw | knossos)])
     found = (
-        Volumes("an OIF", oif[0].rpartition("/")[0], (VolumeLayer(oif[0]),))
-        if oif
+        _single(single[0])
+        if single
         else _recognise(listing, zarr, wkw, knossos, by_name[PROPERTIES])
     )
     _ensure_whole(listing, found)
@@ -169,6 +170,18 @@ def _find_oif(listing: Listing) -> list[str]:
     settings = [e.path for e in listing.entries if e.path.lower().endswith(OIF_SUFFIX)]
     folders = {entry.path.rpartition("/")[0] for entry in listing.entries}
     return [path for path in settings if f"{path}.files" in folders]
+
+
+def _find_ndtiff(listing: Listing) -> list[str]:
+    """Return the index of each NDTiff dataset."""
+    return [e.path for e in listing.entries if e.path.rpartition("/")[2] == NDTIFF_INDEX]
+
+
+def _single(anchor: str) -> Volumes:
+    """Return the one image that an OIF or an NDTiff dataset is."""
+    folder, _, name = anchor.rpartition("/")
+    what = "an NDTiff dataset" if name == NDTIFF_INDEX else "an OIF"
+    return Volumes(what, folder, (VolumeLayer(anchor),))
 
 
 def _mag_roots(folders: set[str]) -> set[str]:

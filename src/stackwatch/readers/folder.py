@@ -1,9 +1,9 @@
 """Images that are folders: what a reader sees of the files around the one it was opened by.
 
 Such an image is opened by its *anchor*, a file that every image of its kind has: the metadata of a
-Zarr array or group, `header.wkw`, `knossos.conf`, the settings of an OIF. All other files are
-opened through the same door as any file of an acquisition: below its root, no link followed,
-compared with the listing.
+Zarr array or group, `header.wkw`, `knossos.conf`, `NDTiff.index`, the settings of an OIF. All other
+files are opened through the same door as any file of an acquisition: below its root, no link
+followed, compared with the listing.
 """
 
 import os
@@ -20,9 +20,10 @@ from stackwatch.readers.source import AcquisitionFiles
 ZARR_METADATA: Final = frozenset({"zarr.json", ".zarray", ".zgroup", ".zattrs"})
 WKW_HEADER: Final = "header.wkw"
 KNOSSOS_CONF: Final = "knossos.conf"
+NDTIFF_INDEX: Final = "NDTiff.index"
 PROPERTIES: Final = "datasource-properties.json"
 OIF_SUFFIX: Final = ".oif"
-_ANCHORS: Final = ZARR_METADATA | {WKW_HEADER, KNOSSOS_CONF}
+_ANCHORS: Final = ZARR_METADATA | {WKW_HEADER, KNOSSOS_CONF, NDTIFF_INDEX}
 
 OnWhole = Callable[[str, bytes], None]
 """Hears of each file that was read from its first byte to its last."""

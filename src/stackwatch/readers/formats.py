@@ -11,6 +11,7 @@ from stackwatch.errors import UnsupportedFormatError
 from stackwatch.model.acquisition import show_path
 from stackwatch.readers.folder import (
     KNOSSOS_CONF,
+    NDTIFF_INDEX,
     OIF_SUFFIX,
     WKW_HEADER,
     ZARR_METADATA,
@@ -201,6 +202,7 @@ FOLDER_FORMATS: Final = {
     ),
     WKW_HEADER: Format("WKW", (), "wkw_input", "open_wkw", (), "imagecodecs"),
     KNOSSOS_CONF: Format("KNOSSOS cubes", (), "knossos", "open_knossos", ()),
+    NDTIFF_INDEX: Format("NDTiff", (), "ndtiff", "open_ndtiff", (), has_scenes=True),
     f"*{OIF_SUFFIX}": Format("OIF", (), "oif", "open_oif", (OIF_SUFFIX,), "oiffile", "olympus"),
 }
 """Images that are folders, by the names of the files that stand for them."""

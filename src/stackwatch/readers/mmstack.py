@@ -22,8 +22,8 @@ from stackwatch.readers.positional import PositionalFile
 from stackwatch.readers.scale import length_nm
 
 _STACK: Final = 54773648
-_NDTIFF: Final = 483729
-_SUMMARY: Final = 2355492
+NDTIFF: Final = 483729
+SUMMARY: Final = 2355492
 _TABLE: Final = 3453623
 _SUMMARY_START: Final = 40
 _ENTRY: Final = "5I"
@@ -75,7 +75,7 @@ def read_mmstack(file: PositionalFile, pages: Sequence[Ifd], scene: int = 0) -> 
     IncompleteAcquisitionError
         The table is not written: the acquisition runs, or ended in a crash.
     UnsupportedFormatError
-        It is NDTiff, whose table is another file.
+        It is a file of an NDTiff dataset, whose table is another file.
     CorruptSliceError
         The table does not fit the pages.
     """
@@ -83,9 +83,9 @@ def read_mmstack(file: PositionalFile, pages: Sequence[Ifd], scene: int = 0) -> 
     if header.is_big or file.size < _SUMMARY_START:
         return None
     numbers = struct.unpack(f"{header.byte_order}8I", file.read(8, 32))
-    if numbers[0] == _NDTIFF and _SUMMARY in numbers:
+    if numbers[0] == NDTIFF and SUMMARY in numbers:
         raise _is_ndtiff(file.name)
-    if numbers[0] != _STACK or numbers[6] != _SUMMARY:
+    if numbers[0] != _STACK or numbers[6] != SUMMARY:
         return None
     summary = _read_summary(file, numbers[7])
     table = _read_table(file, header, numbers[1])
@@ -148,11 +148,11 @@ def _read_table(
 
 
 def _is_ndtiff(name: str) -> UnsupportedFormatError:
-    """Return the refusal of NDTiff: its pages lie as they were taken, whatever they are."""
-    hint = "Save it as an image stack file or as separate image files in Micro-Manager."
+    """Return the refusal of one file of NDTiff: its pages lie as they were taken."""
+    hint = "Drop its whole folder, with `NDTiff.index`."
     return UnsupportedFormatError(
         f"“{show_path(name)}” is a part of an NDTiff dataset, whose planes only `NDTiff.index` "
-        f"tells apart; stackwatch does not read it. {hint}",
+        f"tells apart. {hint}",
         hint=hint,
         path=show_path(name),
         format="NDTiff",
@@ -223,15 +223,19 @@ def _rgb(color: object) -> tuple[int, int, int] | None:
 
 
 def summary_voxel_size(
-    summary: Mapping[str, Any], plane: Mapping[str, Any] | None = None
+    summary: Mapping[str, Any],
+    plane: Mapping[str, Any] | None = None,
+    has_slices: bool | None = None,
 ) -> PartialVoxelSize:
     """Return the voxel size: of the summary, the pixel else of a plane's own metadata.
 
-    The step is negative where the stage moves down; 0 means that there is no stack.
+    The step is negative where the stage moves down; 0 means that there is no stack. Whether there
+    is one the summary says, unless the caller knows.
     """
+    if has_slices is None:
+        has_slices = intended_tcz(summary)[2] > 1
     pixel = _positive(summary.get("PixelSize_um")) or _positive((plane or {}).get("PixelSizeUm"))
     step = _positive(summary.get("z-step_um"))
-    has_slices = intended_tcz(summary)[2] > 1
     edge = length_nm(pixel, "µm")
     return PartialVoxelSize(edge, edge, length_nm(step, "µm") if has_slices else None)
 

@@ -229,6 +229,9 @@ CASES: Final = {
     "oif": ReaderCase(
         "OIF", files.oif, MANY, voxel_size_nm=(250.0, 500.0, 500.0), large=LARGE
     ),
+    "ndtiff": ReaderCase(
+        "NDTiff", files.ndtiff, MANY, voxel_size_nm=(250.0, 250.0, 500.0), large=LARGE
+    ),
     "png": ReaderCase("PNG", files.picture("a.png"), (1, 1, 1, 33, 45), "uint8", 3),
     "png of 16 bits": ReaderCase("PNG", named("a.png", files.png_of_16_bits), (1, 1, 1, 33, 45)),
     "jpeg": ReaderCase(

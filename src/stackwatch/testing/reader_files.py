@@ -14,6 +14,7 @@ from stackwatch.testing.czi_files import CziTile, czi_xml, write_czi
 from stackwatch.testing.hdf5_files import write_ims
 from stackwatch.testing.lif_files import LifPicture, write_lif, write_lof
 from stackwatch.testing.lsm_files import write_lsm
+from stackwatch.testing.ndtiff_files import write_ndtiff
 from stackwatch.testing.oif_files import write_oif
 from stackwatch.testing.volume_folders import write_knossos, write_ome_zarr, write_wkw
 from stackwatch.testing.volumes import write_dm, write_nifti
@@ -142,6 +143,13 @@ def lif(folder: Path, voxels: Voxels) -> Path:
 def oif(folder: Path, voxels: Voxels) -> Path:
     """Write an OIF with its folder of TIFFs."""
     return write_oif(folder / "a.oif", voxels)
+
+
+def ndtiff(folder: Path, voxels: Voxels) -> Path:
+    """Write NDTiff in several files, the last planes first."""
+    planes = [({"time": t, "channel": c, "z": z}, voxels[t, c, z])
+              for t, c, z in reversed([*np.ndindex(voxels.shape[:3])])]  # fmt: skip
+    return write_ndtiff(folder / "run", planes, per_file=5, order=">")
 
 
 def lof(path: Path, stack: NDArray[Any]) -> None:
