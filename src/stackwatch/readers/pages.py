@@ -122,10 +122,11 @@ class PageFormats:
 
 def _parse_format(ifd: Ifd, name: str, file_bytes: int) -> PageFormat:
     width, height = ifd.int_or(256, 0), ifd.int_or(257, 0)
-    if width <= 0 or height <= 0:
+    samples = ifd.int_or(277, 1)
+    if min(width, height, samples) <= 0:
         raise CorruptSliceError(
-            f"Page {ifd.index + 1} of “{show_path(name)}” declares {width} x {height} pixels: the "
-            "header is damaged. Copy the file again.",
+            f"Page {ifd.index + 1} of “{show_path(name)}” declares {width} x {height} pixels of "
+            f"{samples} samples: the header is damaged. Copy the file again.",
             hint="Copy the file again.",
             path=show_path(name),
         )

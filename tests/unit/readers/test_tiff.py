@@ -578,3 +578,14 @@ def test_a_reopened_reader_reads_the_same_without_parsing_again(tmp_path, monkey
             reopened.close()
 
         np.testing.assert_array_equal(stack, planes)
+
+
+def test_pixels_without_samples_are_damage(tmp_path, open_path, ramp):
+    """SamplesPerPixel of zero: an error that names the file."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, ramp)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["SamplesPerPixel"].overwrite(0)
+
+    with pytest.raises(CorruptSliceError, match="of 0 samples"):
+        open_path(path)
