@@ -14,8 +14,9 @@ from stackwatch.errors import CancelledError, ExitCode
 class StopOnSignal:
     """Sets an event at SIGINT, SIGTERM or SIGHUP while it is entered.
 
-    The conversion stops at its next slab and removes what it has staged. A second signal acts as
-    if this class did not exist.
+    The conversion stops at its next slab and removes what it has staged; ranges that it has
+    finished stay, unless it was a person's Ctrl+C. A second signal acts as if this class did not
+    exist.
 
     Attributes
     ----------
@@ -49,6 +50,10 @@ class StopOnSignal:
         """Exit code of a program that was stopped by the signal that came."""
         is_term = self._number == signal.SIGTERM
         return ExitCode.TERMINATED if is_term else ExitCode.INTERRUPTED
+
+    def goes_on(self) -> bool:
+        """Tell whether who stopped the program may start it again: a batch system, a reboot."""
+        return self._number in (signal.SIGTERM, signal.SIGHUP)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._number = number

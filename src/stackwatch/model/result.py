@@ -124,6 +124,8 @@ class Progress:
         Files and folders flushed; it grows where no slice moves.
     ranges_done, ranges_total : int
         Parts that other processes carry out; 0 of 0 where there are none.
+    ranges_taken : int
+        How many of them an earlier attempt had done.
     """
 
     phase: str
@@ -135,3 +137,4 @@ class Progress:
     steps: int = 0
     ranges_done: int = 0
     ranges_total: int = 0
+    ranges_taken: int = 0

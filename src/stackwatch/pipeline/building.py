@@ -36,7 +36,7 @@ from stackwatch.pipeline.streams import (
     intensity_range,
     plan_jobs,
 )
-from stackwatch.stores.objects import Objects, dataset_url, mark_objects
+from stackwatch.stores.objects import Objects, dataset_url, mark_objects, open_objects, told_of
 from stackwatch.stores.properties import (
     MANIFEST_FILE,
     PROPERTIES_FILE,
@@ -47,7 +47,7 @@ from stackwatch.stores.properties import (
 )
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import publish, staged_at, write_errors
-from stackwatch.stores.visible import begin, hide, is_claimed, reveal
+from stackwatch.stores.visible import begin, find_left, hide, is_claimed, reveal
 
 RANGE_VOXELS = 1 << 24
 """Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
@@ -112,6 +112,10 @@ class DatasetBuild:
         self._open_source = open_source
         self._ranged = ranged
         self.objects: Objects | None = None
+        self.taken: frozenset[str] = frozenset()
+        """Shards of an earlier attempt that are part of it."""
+        self.is_appearing = False
+        """Whether its bucket was told to show it."""
         self._is_revealed = False
         self.jobs = plan_jobs(
             frame.plan,
@@ -128,6 +132,11 @@ class DatasetBuild:
     def bucket_url(self) -> str:
         """Where its shards go, if into a bucket; else empty."""
         return dataset_url(self._options.store.bucket, self.frame.place)
+
+    def find_shards(self) -> dict[str, int]:
+        """Return what an earlier attempt has left in its bucket: sizes by path."""
+        url, run_id = told_of(self.root)
+        return find_left(open_objects(url), run_id) if url == self.bucket_url else {}
 
     @property
     def slice_reads(self) -> int:
@@ -170,10 +179,10 @@ class DatasetBuild:
         explain : Explain
         """
         with write_errors(self._staging):
-            self.root.mkdir(parents=True)
+            self.root.mkdir(parents=True, exist_ok=True)
             if self.bucket_url:
-                self.objects = mark_objects(self.root, self.bucket_url)
-                begin(self.objects, self.run_id)
+                self.objects = mark_objects(self.root, self.bucket_url, self.run_id)
+                begin(self.objects, self.run_id, self.taken)
         self._store = store = make_store(
             self._options.store,
             self.root,
@@ -272,6 +281,7 @@ class DatasetBuild:
         frame = self.frame
         ensure_replaceable(frame.place, frame.replaces_run_id)
         if self.objects is not None:
+            self.is_appearing = True
             reveal(self.objects, self.root, self.run_id, on_step)
             self._is_revealed = True
         publish(self.root, frame.place, replace=bool(frame.replaces_run_id))

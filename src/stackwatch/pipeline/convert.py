@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,12 @@ from typing import Any
 from stackwatch import __version__, failpoints
 from stackwatch.engine.memory import keep_freed_memory
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import MixedSlicesError, OutOfSpaceError, TargetExistsError
+from stackwatch.errors import (
+    CancelledError,
+    MixedSlicesError,
+    OutOfSpaceError,
+    TargetExistsError,
+)
 from stackwatch.layout.uniform import explain_mixed
 from stackwatch.model.acquisition import show_path
 from stackwatch.model.plan import StackPlan
@@ -30,6 +35,7 @@ from stackwatch.pipeline.opening import OpenAcquisition, open_acquisition, plan_
 from stackwatch.pipeline.ranged import RangedStacks
 from stackwatch.pipeline.remarks import clipping_of
 from stackwatch.pipeline.request import ConvertRequest, EarlierDataset, place_datasets
+from stackwatch.pipeline.resuming import TakenOver, sift, was_cut_off
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.stack import StackSource
 from stackwatch.stores.objects import dataset_url
@@ -41,11 +47,15 @@ __all__ = ["ConvertRequest", "EarlierDataset", "convert_acquisition", "peak_mib"
 
 
 def convert_acquisition(
-    request: ConvertRequest, journal: Journal, cancelled: threading.Event | None = None
+    request: ConvertRequest,
+    journal: Journal,
+    cancelled: threading.Event | None = None,
+    is_resumed: Callable[[], bool] | None = None,
 ) -> ConvertResult:
     """Convert, verify and publish one acquisition: a dataset, or one for each image of its file.
 
-    All of them are written and verified before the first is published.
+    All of them are written and verified before the first is published. Ranges of slices that an
+    earlier attempt at the same has finished before it was cut off are not converted again.
 
     Parameters
     ----------
@@ -53,7 +63,10 @@ def convert_acquisition(
     journal : Journal
         Hears of progress; acknowledges the facts that must last.
     cancelled : threading.Event or None
-        Set by somebody else to stop at the next slab; the staging directory is removed.
+        Set by somebody else to stop at the next slab.
+    is_resumed : callable or None
+        Asked when it was stopped: whether the same conversion is to go on later. If not, the
+        staging directory is removed. None: a job's is, for it stays in the queue; another is not.
 
     Returns
     -------
@@ -62,23 +75,36 @@ def convert_acquisition(
     Raises
     ------
     StackwatchError
-        Any of them; nothing is left in the target but datasets published before.
+        Any of them; nothing is visible in the target but datasets published before. In staging
+        ranges that are finished are left for the next attempt, where this one was cut off.
     """
     keep_freed_memory()
     ensure_replaceable(request.target, request.replaceable_run(request.target))
     if not request.staging_name:
         with write_errors(request.target.parent):
             request.target.parent.mkdir(parents=True, exist_ok=True)
+    name = request.staging_name or staging_by_hand(request.target)
+    staging = Staging(request.target, name, takes_over=True)
+    if not request.staging_name:
         remove_abandoned(request.target)
-    staging = Staging(request.target, request.staging_name or staging_by_hand(request.target))
+    conversion = _Conversion(request, journal, cancelled, staging.path)
+    is_left = False
     try:
-        conversion = _Conversion(request, journal, cancelled, staging.path)
         with open_acquisition(
             request.source, request.members, request.options, staging.path
         ) as acquisition:
             return conversion.run(acquisition)
+    except BaseException as error:
+        goes_on = is_resumed() if is_resumed is not None else bool(request.staging_name)
+        is_left = staging.is_resumable and conversion.may_go_on(error, is_resumed=goes_on)
+        if not is_left:
+            conversion.discard()
+        raise
     finally:
-        staging.remove()
+        if is_left:
+            staging.leave()
+        else:
+            staging.remove()
 
 
 class _Conversion:
@@ -103,7 +129,8 @@ class _Conversion:
         self._room: RoomWatch | None = None
         self._book: SourceBook | None = None
         self._ranged: RangedStacks | None = None
-        self._ranges = (0, 0)
+        self._ranges = (0, 0, 0)
+        self._is_begun = False
         self._builds: tuple[DatasetBuild, ...] = ()
         self._kept: dict[Path, str] = {}
 
@@ -117,11 +144,35 @@ class _Conversion:
                 self._ranged = RangedStacks(
                     executor, self._request, acquisition, self._staging, book, self._count_ranges
                 )
-            try:
-                return self._convert(acquisition, frames, book)
-            finally:
-                for build in self._builds:
-                    build.discard()
+            return self._convert(acquisition, frames, book)
+
+    def may_go_on(self, error: BaseException, *, is_resumed: bool) -> bool:
+        """Tell whether a later attempt may go on from what is there, or has to start anew."""
+        if any(build.is_appearing for build in self._builds):
+            return False  # nothing half visible is left
+        if isinstance(error, OutOfSpaceError):
+            return not self._is_begun  # what lies there was not too much yet
+        return is_resumed if isinstance(error, CancelledError) else was_cut_off(error)
+
+    def discard(self) -> None:
+        """Remove from their buckets the shards of what will not be published."""
+        for build in self._builds:
+            build.discard()
+
+    def _take_over(self) -> TakenOver:
+        """Keep of an earlier attempt what this one would write just so."""
+        orders: dict[str, Path] = {}
+        found: dict[Path, dict[str, int]] = {}
+        for build in self._builds:
+            if self._ranged is not None:
+                orders |= self._ranged.orders_of(build.jobs, build.root)
+            if build.bucket_url:
+                found[build.root] = build.find_shards()
+        with write_errors(self._staging):
+            taken = sift(self._staging, orders, found)
+        for build in self._builds:
+            build.taken = taken.shards.get(build.root, frozenset())
+        return taken
 
     def _plan_frames(self, acquisition: OpenAcquisition) -> list[DatasetFrame]:
         """Plan every dataset but those that an earlier attempt has published.
@@ -159,14 +210,18 @@ class _Conversion:
             for frame in frames
         )
         self._total = sum(build.slice_reads for build in self._builds)
+        taken = self._take_over()
         self._room = RoomWatch(
             self._staging,
             sum(build.estimated_bytes for build in self._builds)
             + max((build.spool_bytes for build in self._builds), default=0),
             sum(build.estimated_files for build in self._builds),
             self._options.resources.reserve_gib,
+            kept_bytes=taken.bytes,
+            kept_files=taken.files,
         )
         self._room.ensure()
+        self._is_begun = True
         failpoints.reach("convert.planned")
         _import_in_background()
         self._stream(acquisition, self._room)
@@ -293,8 +348,8 @@ class _Conversion:
             self._steps += 1
         self._report(self._phase)
 
-    def _count_ranges(self, done: int, total: int) -> None:
-        self._ranges = (done, total)
+    def _count_ranges(self, done: int, total: int, taken: int) -> None:
+        self._ranges = (done, total, taken)
         self._report("converting")
 
     def _report(self, phase: str) -> None:

@@ -1,7 +1,7 @@
 """Have the ranges of a stack carried out by other processes, and gather what they have seen."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,23 @@ from stackwatch.pipeline.ranges import (
     RangeOrder,
     add_statistics,
     progress_path,
+    read_receipt,
+    receipt_path,
     shards_of,
 )
 from stackwatch.pipeline.request import ConvertRequest
+from stackwatch.pipeline.resuming import (
+    SLOTS_FILE,
+    choose_slots,
+    digest_circumstances,
+    digest_order,
+)
 from stackwatch.pipeline.storing import Store
 from stackwatch.pipeline.streams import RangeCut, StackJob, WrittenMags
 from stackwatch.readers.book import SourceBook
+from stackwatch.stores.kept import RANGES_FOLDER
+from stackwatch.stores.publish import write_errors
 from stackwatch.stores.zarr3 import Zarr3Store
-
-RANGES_FOLDER = "ranges"
 
 
 class RangedStacks:
@@ -36,11 +44,12 @@ class RangedStacks:
     request : ConvertRequest
     acquisition : OpenAcquisition
     scratch : Path
-        The conversion's staging directory, which all workers see under the same path.
+        The conversion's staging directory, which all workers see under the same path. Ranges that
+        an earlier attempt has left there are not carried out again.
     book : SourceBook
         Takes the digests of what was read elsewhere.
     tell : callable
-        Told how many ranges are done, and how many there are.
+        Told how many ranges are done, how many there are, and how many were taken over.
 
     Attributes
     ----------
@@ -55,7 +64,7 @@ class RangedStacks:
         acquisition: OpenAcquisition,
         scratch: Path,
         book: SourceBook,
-        tell: Callable[[int, int], None],
+        tell: Callable[[int, int, int], None],
     ) -> None:
         self._executor = executor
         self._request = request
@@ -63,14 +72,19 @@ class RangedStacks:
         self._folder = scratch / RANGES_FOLDER
         self._book = book
         self._tell = tell
-        self._orders = 0
+        self._circumstances = digest_circumstances(request, acquisition)
+        self._cut_for = choose_slots(self._folder, executor.slots)
         self.cut = RangeCut(share_of(acquisition.options), self._slots)
 
     def _slots(self, stack: StackPlan) -> int:
         """Return how many ranges of a stack are converted at once: one if it is read in order."""
         is_in_order = self._is_archive or any(name.endswith(".gz") for name in stack.files[:1])
         is_wkw = self.cut.options.store.format == "wkw"
-        return 1 if is_in_order or is_wkw else self._executor.slots
+        return 1 if is_in_order or is_wkw else self._cut_for
+
+    def orders_of(self, jobs: Iterable[StackJob], root: Path) -> dict[str, Path]:
+        """Return the digest of each order of a dataset, with the dataset's staging directory."""
+        return {digest_order(self._circumstances, root, job): root for job in jobs if job.ranges}
 
     def carry_out(
         self,
@@ -88,10 +102,11 @@ class RangedStacks:
             As `RangeExecutor.carry_out` raises them.
         """
         assert isinstance(store, Zarr3Store), "the cubes of WKW are not cut into ranges"
-        self._orders += 1
         order = RangeOrder(
             self._request.source, self._request.members, self._request.options, root, job
-        ).write(self._folder / str(self._orders))
+        ).write(self._folder / digest_order(self._circumstances, root, job))
+        with write_errors(self._folder):
+            (self._folder / SLOTS_FILE).write_text(f"{self._cut_for}\n", encoding="ascii")
         stack, total = job.stack, len(job.ranges)
         slices = _SliceCount(order, job, control.on_slice)
         done: set[int] = set()
@@ -107,11 +122,18 @@ class RangedStacks:
             self._book.count_bytes(receipt["bytes_read"])
             self._book.count_clipped(stack, receipt["clipped"])
             slices.finish(number)
-            self._tell(len(done), total)
+            self._tell(len(done), total, taken)
 
-        self._tell(0, total)
+        earlier = [number for number in range(total) if receipt_path(order, number).exists()]
+        taken = len(earlier)
+        self._tell(0, total, taken)
         try:
-            self._executor.carry_out(order, range(total), take, control, slices.look)
+            for number in earlier:
+                receipt = read_receipt(order, number)
+                assert receipt is not None, "what cannot be read was sifted out"
+                take(number, receipt)
+            left = [number for number in range(total) if number not in done]
+            self._executor.carry_out(order, left, take, control, slices.look)
         finally:
             order.unlink(missing_ok=True)  # whoever still works on it stops
         assert len(done) == total, f"{total - len(done)} ranges were not carried out"

@@ -41,6 +41,7 @@ from stackwatch.pipeline.streams import StackJob, Streamer, WrittenMags
 from stackwatch.readers.book import SourceBook
 from stackwatch.readers.protocol import SliceSource
 from stackwatch.readers.stack import StackSource
+from stackwatch.stores.kept import read_receipt_file
 from stackwatch.stores.objects import objects_of
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import write_errors
@@ -77,7 +78,7 @@ class RangeOrder:
         """Write the order into a folder of its own and return where it lies."""
         path = folder / ORDER_FILE
         with write_errors(folder):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(pickle.dumps(self))
         return path
 
@@ -234,11 +235,7 @@ def _beating(order: Path, number: int) -> Iterator[StreamControl]:
 
 def read_receipt(order: Path, number: int) -> dict[str, Any] | None:
     """Return the receipt of a range that is complete on the disk, else None."""
-    try:
-        receipt = json.loads(receipt_path(order, number).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    return receipt if isinstance(receipt, dict) else None
+    return read_receipt_file(receipt_path(order, number))
 
 
 def shards_of(receipt: dict[str, Any]) -> list[ShardRecord]:

@@ -233,11 +233,16 @@ def open_objects(url: str) -> Objects:
 
 def url_of(root: Path) -> str:
     """Return the address of the dataset that a folder stands for; empty if it lies in it."""
+    return told_of(root)[0]
+
+
+def told_of(root: Path) -> tuple[str, str]:
+    """Return the address of the dataset that a folder stands for, and the run that writes it."""
     try:
         told = json.loads((root / OBJECTS_FILE).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        return ""
-    return str(told["url"])
+        return "", ""
+    return str(told["url"]), str(told.get("run_id", ""))
 
 
 def objects_of(root: Path) -> Objects | None:
@@ -246,7 +251,7 @@ def objects_of(root: Path) -> Objects | None:
     return open_objects(url) if url else None
 
 
-def mark_objects(root: Path, url: str) -> Objects:
-    """Note in a dataset's folder that its shards go to a bucket."""
-    write_json(root / OBJECTS_FILE, {"url": url})
+def mark_objects(root: Path, url: str, run_id: str = "") -> Objects:
+    """Note in a dataset's folder that its shards are in a bucket, and which run puts them there."""
+    write_json(root / OBJECTS_FILE, {"url": url, "run_id": run_id})
     return open_objects(url)

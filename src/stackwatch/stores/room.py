@@ -54,15 +54,26 @@ class RoomWatch:
         What is going to be written, about; directories count as files.
     reserve_gib : float
         What others shall still find free, GiB.
+    kept_bytes, kept_files : int
+        How much of that lies there already.
     """
 
     def __init__(
-        self, folder: Path, needed_bytes: int, needed_files: int, reserve_gib: float = 0.0
+        self,
+        folder: Path,
+        needed_bytes: int,
+        needed_files: int,
+        reserve_gib: float = 0.0,
+        *,
+        kept_bytes: int = 0,
+        kept_files: int = 0,
     ) -> None:
         self._folder = folder
         self._needed_bytes = needed_bytes
         self._needed_files = needed_files
         self._reserve_gib = reserve_gib
+        self._kept_bytes = kept_bytes
+        self._kept_files = kept_files
         self._reserve_bytes = 0
         self._fits_ever = True
         self._next_look_bytes = 0
@@ -83,14 +94,14 @@ class RoomWatch:
         self._reserve_bytes = plan_reserve(self._reserve_gib, whole)
         self._fits_ever = self._needed_bytes <= whole - self._reserve_bytes
         self._next_look_bytes = self._step_bytes
-        if found.f_files > 0 and found.f_favail < self._needed_files:
+        if found.f_files > 0 and found.f_favail + self._kept_files < self._needed_files:
             raise self._refuse(
                 f"{found.f_favail} free inodes on “{show_path(self._folder)}”, about "
                 f"{self._needed_files} needed",
                 free,
                 needed_inodes=self._needed_files,
             )
-        if free - self._reserve_bytes < self._needed_bytes:
+        if free + self._kept_bytes - self._reserve_bytes < self._needed_bytes:
             raise self._refuse(
                 f"{show_bytes(free)} free on “{show_path(self._folder)}”, about "
                 f"{show_bytes(self._needed_bytes)} needed{self._beside_reserve()}",

@@ -91,14 +91,7 @@ class Staging:
 
         A dataset that was being replaced, and whose place is empty, is put back before.
         """
-        self._let_go(keeps=False)
-
-    def leave(self) -> None:
-        """Leave it to a later attempt, if that could take something over; else remove it."""
-        self._let_go(keeps=holds_receipts(self.path))
-
-    def _let_go(self, *, keeps: bool) -> None:
-        if restore_older(self.path) and not keeps:
+        if restore_older(self.path):
             # receipts first: what is half removed is not to be taken over
             shutil.rmtree(self.path / RANGES_FOLDER, ignore_errors=True)
             shutil.rmtree(self.path, ignore_errors=True)
@@ -107,6 +100,16 @@ class Staging:
             self.path.parent.rmdir()
         except OSError:
             return  # other conversions stage there
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether a later attempt could take something over."""
+        return holds_receipts(self.path)
+
+    def leave(self) -> None:
+        """Leave it to a later attempt; a dataset that was being replaced is put back."""
+        restore_older(self.path)
+        os.close(self._descriptor)
 
 
 def _hold(staging: Path) -> int:

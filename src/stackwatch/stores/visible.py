@@ -4,7 +4,7 @@ While a dataset is being written an object at its root, the *claim*, names the r
 So what a killed attempt left can be told from what is somebody else's, which is never touched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +36,20 @@ def ensure_free(objects: Objects) -> None:
         )
 
 
-def begin(objects: Objects, run_id: str) -> None:
+def find_left(objects: Objects, run_id: str) -> dict[str, int]:
+    """Return the sizes of what a run that was cut off has left; nothing if others wrote there."""
+    return objects.sizes() if run_id and is_claimed(objects, run_id) else {}
+
+
+def begin(objects: Objects, run_id: str, kept: Collection[str] = ()) -> None:
     """Claim an address for a run, and remove what an attempt that was killed has left there.
+
+    Parameters
+    ----------
+    objects : Objects
+    run_id : str
+    kept : collection of str
+        What is not removed: shards of the earlier attempt that this run takes over.
 
     Raises
     ------
@@ -46,7 +58,7 @@ def begin(objects: Objects, run_id: str) -> None:
     """
     ensure_free(objects)
     objects.put(CLAIM, run_id.encode("ascii"))
-    objects.remove(objects.sizes().keys() - {CLAIM})
+    objects.remove(objects.sizes().keys() - {CLAIM, *kept})
 
 
 def reveal(
