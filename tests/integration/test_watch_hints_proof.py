@@ -9,6 +9,7 @@ import pytest
 
 from stackwatch.watch import inotify
 from stackwatch.watch.hints import Dirt, HintHealth, Hints
+from stackwatch.watch.watcher import FolderWatcher
 
 DEADLINE_S = 10.0
 
@@ -165,6 +166,41 @@ def test_a_folder_that_hangs_holds_nobody_up(tmp_path, monkeypatch):
     assert ("poll", True) == (health.mode, "does not answer" in health.reason)
     assert {} == again
     assert ("events", "") == (back["em"].mode, back["em"].reason)
+
+
+def test_many_folders_that_hang_cost_no_more_than_a_few(tmp_path, monkeypatch):
+    """C9: they are waited for ever less; a turn of the loop later the patience is back."""
+    hanging = threading.Event()
+    stat = Path.stat
+
+    def slow(path: Path, **options):
+        if path.parent == tmp_path and not hanging.wait(DEADLINE_S):
+            raise TimeoutError
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", slow)
+    waited: list[float] = []
+    wait = FolderWatcher.wait
+
+    def note(folder: FolderWatcher, until_s: float) -> bool:
+        waited.append(until_s - time.monotonic())
+        return wait(folder, until_s)
+
+    monkeypatch.setattr(FolderWatcher, "wait", note)
+    patience_s = 0.1
+    with Hints(threading.Event(), patience_s) as hints:
+        for number in range(20):
+            hints.add(str(number), tmp_path / str(number))
+        for number in range(10):
+            hints.remove(str(number))
+        total_s = sum(seconds for seconds in waited if seconds > 0)
+        hints.supervise(1000)
+        waited.clear()
+        hints.add("next", tmp_path / "next")
+        hanging.set()
+
+    assert total_s <= 2 * patience_s
+    assert max(waited) > patience_s / 2
 
 
 def test_a_mistake_of_ours_means_polling(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ is not tried again before its file changes, or a quarter of an hour has passed: 
 been given the right meanwhile.
 """
 
+import threading
+from pathlib import Path
 from typing import Any, Final
 
 from stackwatch.daemon.delivery_rules import PAUSES
@@ -12,9 +14,39 @@ from stackwatch.errors import DeliveryUnauthorizedError, StackwatchError
 from stackwatch.pipeline.retry import plan_delay
 
 TOKEN_RETRY_S: Final = 900.0
+LOOK_S: Final = 1.0
+"""How long the main thread waits for a look at the token's file, once."""
 
 TokenMark = tuple[int, int, int] | None
 """Inode, size and time of the token's file; None where there is none."""
+
+
+class TokenFile:
+    """Looks at the token's file, in a thread: it may lie on a share that hangs."""
+
+    def __init__(self) -> None:
+        self._mark: TokenMark = None
+        self._thread: threading.Thread | None = None
+
+    def mark(self, file: Path | None) -> TokenMark:
+        """Return what tells one content from another; while a look hangs, that of the last one."""
+        if file is None:
+            return None
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(
+                target=self._look, args=(file,), name="token", daemon=True
+            )
+            self._thread.start()
+            self._thread.join(LOOK_S)
+        return self._mark
+
+    def _look(self, file: Path) -> None:
+        try:
+            facts = file.stat()
+        except OSError:
+            self._mark = None
+        else:
+            self._mark = facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 class DeliveryGate:

@@ -1,10 +1,9 @@
 """What came of deliveries: recorded, told, and what it means for all the others."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackwatch.clock import Clock
-from stackwatch.daemon.delivery_gate import DeliveryGate, TokenMark
+from stackwatch.daemon.delivery_gate import DeliveryGate, TokenFile, TokenMark
 from stackwatch.daemon.delivery_rules import PauseFor, Release, closes_for_all, plan_after
 from stackwatch.daemon.delivery_running import Running
 from stackwatch.daemon.drain import Pending
@@ -42,6 +41,7 @@ class DeliveryOutcomes:
         self._verbs = verbs
         self._clock = clock
         self._gate = DeliveryGate()
+        self._token = TokenFile()
         self._pauses: dict[int, int] = {}
 
     @property
@@ -127,15 +127,7 @@ class DeliveryOutcomes:
             log_of(delivery).warning(Event.DELIVERY_PAUSED, **told)
 
     def _token_mark(self) -> TokenMark:
-        """Return what tells one content of the token's file from another; it is not read here."""
-        file = self.settings.webknossos.token_file
-        if file is None:
-            return None
-        try:
-            facts = Path(file).stat()
-        except OSError:
-            return None
-        return facts.st_ino, facts.st_size, facts.st_mtime_ns
+        return self._token.mark(self.settings.webknossos.token_file)
 
     def _after_us(self, delay_s: float) -> int:
         return round((self._clock.now() + delay_s) * 1_000_000)

@@ -48,7 +48,7 @@ class Hints:
 
     def __init__(self, wake: threading.Event, patience_s: float = PATIENCE_S) -> None:
         self._wake = wake
-        self._patience_s = patience_s
+        self._patience_s = self._left_s = patience_s
         self._folders: dict[str, FolderWatcher] = {}
         self._told: dict[str, HintHealth] = {}
         self._directories: dict[str, int] = {}
@@ -96,7 +96,8 @@ class Hints:
         self._folders[name] = folder
         folder.mark_all()
         folder.ask_to_start(before)
-        folder.wait(time.monotonic() + self._patience_s)
+        folder.wait(time.monotonic() + self._left_s)
+        self._note_answer(folder)
         self._told[name] = folder.health()
         return self._told[name]
 
@@ -107,7 +108,16 @@ class Hints:
         self._directories.pop(name, None)
         self._short.discard(name)
         if folder is not None:
-            folder.stop(time.monotonic() + self._patience_s)
+            folder.stop(time.monotonic() + self._left_s)
+            self._note_answer(folder)
+
+    def _note_answer(self, folder: FolderWatcher) -> None:
+        """Halve the patience with the next folders where one has not answered.
+
+        So any number of them, on a share that is dead, costs twice the patience at most.
+        """
+        if not folder.wait(time.monotonic()):
+            self._left_s /= 2
 
     def take(self) -> dict[str, Dirt]:
         """Return and forget what is dirty, by folder name; folders that are clean are left out."""
@@ -127,6 +137,7 @@ class Hints:
         dict of str to HintHealth
             The folders whose mode or reason changed since they were last told.
         """
+        self._left_s = self._patience_s
         asked = {
             name: folder for name, folder in self._folders.items() if folder.wait(time.monotonic())
         }

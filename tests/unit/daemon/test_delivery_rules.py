@@ -1,12 +1,14 @@
 """Which datasets are delivered, what follows a failure, and when all have to wait."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
-from stackwatch.daemon.delivery_gate import TOKEN_RETRY_S, DeliveryGate
+from stackwatch.daemon import delivery_gate
+from stackwatch.daemon.delivery_gate import TOKEN_RETRY_S, DeliveryGate, TokenFile
 from stackwatch.daemon.delivery_rules import (
     AFTER_FINISH_S,
     PauseFor,
@@ -197,3 +199,29 @@ def test_a_process_that_does_not_end_after_its_last_word_is_killed():
 
     assert [(0, False), (1, False), (1, False), (1, True)] == seen
     assert {"link": "x"} == running.outcome()
+
+
+def test_a_tokens_file_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    """A look that hangs is left alone; until it answers the last one counts."""
+    file = tmp_path / "token"
+    file.write_text("one")
+    token, hanging, stat = TokenFile(), threading.Event(), Path.stat
+    first = token.mark(file)
+    file.write_text("another")
+
+    def slow(path: Path, **options):
+        assert path != file or hanging.wait(30)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", slow)
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery_gate, "LOOK_S", 0.01)
+        during = [token.mark(file), token.mark(file)]
+    hanging.set()
+    for thread in threading.enumerate():
+        if thread.name == "token":
+            thread.join(30)
+
+    assert first is not None
+    assert [first, first] == during
+    assert (7, None) == ((token.mark(file) or (0, 0, 0))[1], token.mark(None))
