@@ -251,8 +251,7 @@ class Deliveries(Side):
         running.noted_s = now_s
         number = running.delivery.delivery_id
         self._verbs.progress(number, running.progress)
-        now = self._verbs.find(number)
-        if now.is_superseded and not now.is_undecided:
+        if not self._verbs.find(number).is_current:
             running.child.send({"kind": "stop"})
 
     def take(self, said: SideSaid) -> None:

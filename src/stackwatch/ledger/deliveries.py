@@ -126,10 +126,11 @@ class DeliveryVerbs:
         with self._book.transaction():
             while len(found) < limit:
                 page = self._list(until_us=until_us, after_id=after_id, limit=MOST_AT_ONCE)
-                for one in page:
-                    is_current = not one.is_superseded or one.is_undecided
-                    if is_current and is_wanted(one) and not self._is_ahead(one):
-                        found.append(one)
+                found += (
+                    one
+                    for one in page
+                    if one.is_current and is_wanted(one) and not self._is_ahead(one)
+                )
                 if len(page) < MOST_AT_ONCE:
                     break
                 after_id = page[-1].delivery_id
@@ -195,7 +196,7 @@ class DeliveryVerbs:
                     f"to “{upload.stage}”. Nothing was changed.",
                     delivery_id=delivery_id,
                 )
-            if upload.stage == "finishing" and found.is_superseded and not found.is_undecided:
+            if upload.stage == "finishing" and not found.is_current:
                 raise _superseded(found)
             self._book.rows(
                 "delivery_record",
@@ -209,12 +210,8 @@ class DeliveryVerbs:
     def progress(self, delivery_id: int, progress: dict[str, Any] | None) -> None:
         """Record the newest progress, and that its process lives."""
         with self._book.transaction():
-            self._book.rows(
-                "delivery_progress",
-                delivery_id=delivery_id,
-                progress=dump_json(progress),
-                now_us=self._book.now_us(),
-            )
+            values = {"delivery_id": delivery_id, "progress": dump_json(progress)}
+            self._book.rows("delivery_progress", now_us=self._book.now_us(), **values)
 
     def deliver(self, delivery_id: int, delivered: Delivered) -> DeliveryRecord:
         """Record that WEBKNOSSOS shows the dataset; repeating changes nothing."""
@@ -288,18 +285,19 @@ class DeliveryVerbs:
         Raises
         ------
         UsageError
-            There is no such delivery, or it is done or under way.
+            There is no such delivery, it is done or under way, or a newer content took its place.
         """
         with self._book.transaction():
             known = self._list(delivery_id=delivery_id)
             if not known:
                 raise no_such_delivery(delivery_id)
             (found,) = known
-            if found.state in (DeliveryState.DELIVERED, DeliveryState.RUNNING):
+            is_done = found.state in (DeliveryState.DELIVERED, DeliveryState.RUNNING)
+            if is_done or not found.is_current:
+                why = found.state if is_done else "of a content that a newer one replaced"
                 hint = f"Look at `stackwatch deliveries show {delivery_id}`."
                 raise UsageError(
-                    f"Delivery {delivery_id} is {found.state}: there is nothing to try again. "
-                    f"{hint}",
+                    f"Delivery {delivery_id} is {why}: there is nothing to try again. {hint}",
                     hint=hint,
                     delivery_id=delivery_id,
                 )

@@ -85,6 +85,11 @@ class DeliveryRecord:
         """Whether the server may have the dataset already."""
         return self.record is not None and self.record.stage in UNDECIDED
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it may go on: nothing newer took its place, or the server may have it."""
+        return not self.is_superseded or self.is_undecided
+
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "DeliveryRecord":
         """Build the record from a row of the query `deliveries`."""

@@ -54,7 +54,7 @@ def _iter_actions(view: View, found: AcquisitionRow, job: Job | None) -> Iterato
     if job is not None and is_newest and job.state in RETRIED:
         yield _Action("retry", job.job_id, "Retry now", "Queue the job again.")
     for delivery in view.browser.deliveries_of(job.job_id) if job is not None else ():
-        if delivery.state in REDELIVERED and not delivery.is_superseded:
+        if delivery.state in REDELIVERED and delivery.is_current:
             meaning = f"Ask WEBKNOSSOS again to take {delivery.name}."
             yield _Action("redeliver", delivery.delivery_id, "Retry delivery", meaning)
     if job is None and is_there and one.state in ACCEPTED:

@@ -192,6 +192,8 @@ def test_an_older_generation_is_not_delivered_any_more(ledger, published, queue)
     ledger.deliveries.release(old.delivery_id)
     assert ledger.deliveries.find(old.delivery_id).is_superseded
     assert () == ledger.deliveries.due(9)
+    with pytest.raises(UsageError, match="a newer one replaced"):
+        ledger.deliveries.retry(old.delivery_id)
 
 
 def test_the_older_generation_is_finished_first_and_named(ledger, published, queue, publish):
