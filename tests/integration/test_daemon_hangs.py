@@ -193,6 +193,7 @@ def test_a_worker_that_cannot_be_killed_frees_its_slot(river, monkeypatch):
     river.go_on_until(lambda: str(river.job("next").state) == "succeeded")
 
     assert ("waiting", "stalled") == (str(river.job("stuck").state), code_of(river.job("stuck")))
+    assert f"pid {worker.pid}" in (river.job("stuck").error or {})["message"]
     assert (river.target / ".stackwatch" / "1-1").is_dir(), "its lock is held: left for later"
     monkeypatch.undo()
     worker.kill()

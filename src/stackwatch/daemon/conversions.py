@@ -16,7 +16,7 @@ from stackwatch.daemon.outcomes import Outcomes
 from stackwatch.daemon.publishing import Publishing
 from stackwatch.daemon.recovery import Recovery
 from stackwatch.daemon.room import Pause, estimate_need, pause_of
-from stackwatch.daemon.stall import StallWatch, stalled
+from stackwatch.daemon.stall import StallWatch, immortal, stalled
 from stackwatch.daemon.targets import Announced, Cleared, Leftovers, clear_leftovers
 from stackwatch.daemon.watching import Looked, Watching
 from stackwatch.daemon.workers import (
@@ -34,6 +34,7 @@ from stackwatch.errors import (
     LedgerUnwritableError,
     OutOfSpaceError,
     StackwatchError,
+    StalledError,
     WorkerKilledError,
 )
 from stackwatch.failpoints import reach
@@ -317,11 +318,12 @@ class Conversions:
         It may be in the middle of its rename. So a job whose dataset it had announced is not
         decided before it is gone; any other may be tried again, under another staging name.
         """
+        error = immortal(f"The conversion of “{show_path(running.job.name)}”", worker.pid)
         logger(job_id=running.job.job_id).error(
-            Event.WORKER_STALLED,
-            pid=worker.pid,
-            reason="it cannot be killed: it hangs in the kernel, at a disk or a share",
+            Event.WORKER_STALLED, pid=worker.pid, reason=error.message, hint=error.hint
         )
+        if isinstance(running.verdict, StalledError):
+            running.verdict = error
         if self._announced(running.job):
             running.is_ending = True
         else:

@@ -76,3 +76,15 @@ def stalled(what: str, silent_s: float) -> StalledError:
         hint=hint,
         seconds=round(silent_s),
     )
+
+
+def immortal(what: str, pid: int) -> StalledError:
+    """Return the error for a worker that not even SIGKILL ends: it hangs in the kernel."""
+    hint = "Look at the disks and shares of source and target: one of them hangs."
+    return StalledError(
+        f"{what} hangs in the kernel, at a disk or a share: not even SIGKILL ends its process "
+        f"(pid {pid}). Its slot is free for others. It is tried again, and what the process leaves "
+        f"behind is removed when it is gone. {hint}",
+        hint=hint,
+        pid=pid,
+    )
