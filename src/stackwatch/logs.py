@@ -96,6 +96,7 @@ class Event(StrEnum):
     PART_RECOVERED = "part.recovered"
     PART_STOPPED = "part.stopped"
     RANGE_DONE = "range.done"
+    RANGES_TAKEN = "ranges.taken"
     SCAN_FINISHED = "scan.finished"
     SETTINGS_REFUSED = "settings.refused"
     SETTINGS_RELOADED = "settings.reloaded"

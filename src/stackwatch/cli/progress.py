@@ -55,6 +55,7 @@ class _Lines:
     def __init__(self, *, is_quiet: bool) -> None:
         self._is_quiet = is_quiet
         self._phase = ""
+        self._taken = 0
         self._said_at = 0.0
         self._lock = threading.Lock()
 
@@ -72,10 +73,11 @@ class _Lines:
     def progress(self, progress: "Progress") -> None:
         now = time.monotonic()
         with self._lock:
-            is_due = progress.phase != self._phase or now - self._said_at >= _LINE_INTERVAL_S
+            is_new = (progress.phase, progress.ranges_taken) != (self._phase, self._taken)
+            is_due = is_new or now - self._said_at >= _LINE_INTERVAL_S
             if self._is_quiet or not is_due:
                 return
-            self._phase, self._said_at = progress.phase, now
+            self._phase, self._taken, self._said_at = progress.phase, progress.ranges_taken, now
         say(describe(progress))
 
     def record(self, fact: PublishFact) -> None:

@@ -28,6 +28,12 @@ WHERE acquisition_id = :acquisition_id AND state IN ('publishing', 'abandoned') 
 _HAS_OPEN = """
 SELECT EXISTS (SELECT 1 FROM job_facts WHERE folder = :folder AND state IN ('queued', 'waiting'))
 """
+_WANTED = """
+SELECT id FROM job_facts WHERE state IN ('queued', 'waiting', 'claimed') OR (
+    state = 'parked' AND acquisition_state <> 'ignored' AND vanished_at_us IS NULL
+    AND json_valid(error) AND json_extract(error, '$.disposition') = 'retry')
+ORDER BY id
+"""
 _OLDER_NAMES = """
 SELECT folders.name AS folder, acquisitions.name AS name
 FROM acquisitions JOIN folders ON folders.id = acquisitions.folder_id
@@ -111,6 +117,13 @@ class History(LedgerReader):
         """Return the runs that announced a dataset of an acquisition, and never told of it."""
         rows = self._connection.execute(_LOST, {"acquisition_id": acquisition_id})
         return tuple(row["run_id"] for row in rows)
+
+    def wanted_jobs(self) -> tuple[JobId, ...]:
+        """Return the jobs that are being converted, or will be: those too that failed too often.
+
+        Their errors are such that another try may succeed: a person will look, and have it made.
+        """
+        return tuple(JobId(row["id"]) for row in self._connection.execute(_WANTED))
 
     def has_open_jobs(self, folder: str) -> bool:
         """Tell whether a folder has jobs that are to be converted some time."""

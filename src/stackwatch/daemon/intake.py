@@ -78,7 +78,8 @@ class Intake:
         for job in order_turns(heads, shares):
             folder = settings.folder_named(job.folder)
             assert folder is not None
-            verdict = self.rooms.may_begin(folder, job, promised)
+            kept_bytes = self._recovery.kept_bytes(job.job_id)
+            verdict = self.rooms.may_begin(folder, job, promised, kept_bytes)
             if verdict is None:
                 return None
             if verdict:

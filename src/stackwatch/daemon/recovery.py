@@ -60,6 +60,8 @@ class Recovery:
         self._done: set[Path] = set()
         self._asking: set[Path] = set()
         self._again: dict[Path, float] = {}
+        self._kept: dict[Path, dict[JobId, int]] = {}
+        self._looked_s = clock.monotonic()
         self.may_use: Callable[[Path], bool] = lambda _target: True
         """Whether a target is ours to write to; nothing of another daemon's is cleared up."""
 
@@ -81,9 +83,19 @@ class Recovery:
         is_surveyed = target in self._done and target not in self._asking
         return is_surveyed and self.may_use(target)
 
+    def kept_bytes(self, job_id: JobId) -> int:
+        """Return about how many bytes of a job's dataset lie in staging already."""
+        return max((kept.get(job_id, 0) for kept in self._kept.values()), default=0)
+
     def tick(self) -> None:
-        """Survey what is due."""
+        """Survey what is due, and where something is kept for a job that wants it no more."""
         now_s = self._clock.monotonic()
+        if self._kept and now_s - self._looked_s > AGAIN_S:
+            self._looked_s = now_s
+            wanted = set(self._history.wanted_jobs())
+            for target in [one for one, kept in self._kept.items() if kept.keys() - wanted]:
+                del self._kept[target]
+                self._again.setdefault(target, now_s)
         due = [target for target, at_s in self._again.items() if at_s <= now_s]
         for target in due:
             if target in self._asking or not self.may_use(target):
@@ -111,6 +123,7 @@ class Recovery:
             tuple(_staging(job) for job in jobs),
             tuple(Announced(one.path, one.run_id) for one in datasets),
             tuple(sorted(ours)),
+            self._history.wanted_jobs(),
         )
         self._asking.add(target)
         self._errands.ask(
@@ -137,6 +150,9 @@ class Recovery:
             logger().info(Event.STAGING_REMOVED, path=show_path(path))
         self._guard.record(lambda: self._mend(jobs, datasets, answer))
         self._done.add(target)
+        self._kept.pop(target, None)
+        if answer.kept:
+            self._kept[target] = {JobId(one.job_id): one.bytes for one in answer.kept}
         if answer.is_left or answer.held:
             self.again(target)
 

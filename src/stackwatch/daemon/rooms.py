@@ -1,7 +1,7 @@
 """The room at all targets: looked at by errands, judged before each conversion."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stackwatch.clock import Clock
@@ -42,7 +42,11 @@ class Rooms:
         self.paused: dict[str, Pause] = {}
 
     def may_begin(
-        self, folder: FolderSettings, job: Job, promised: Callable[[int], int]
+        self,
+        folder: FolderSettings,
+        job: Job,
+        promised: Callable[[int], int],
+        kept_bytes: int = 0,
     ) -> bool | None:
         """Tell whether there is room for a job; None while that is being found out.
 
@@ -52,14 +56,17 @@ class Rooms:
         job : Job
         promised : callable
             Returns what running conversions are going to write on a device.
+        kept_bytes : int
+            What earlier attempts have left there, and this one takes over.
         """
         known = self._known.setdefault(folder.target, _Known())
         age_s = self._clock.monotonic() - known.seen_s
         if known.room is None or age_s > FRESH_S:
             return self._ask(folder.target, known)
+        need = estimate_need(job.total_bytes, job.error)
         pause = judge_room(
             known.room,
-            estimate_need(job.total_bytes, job.error),
+            replace(need, bytes=max(0, need.bytes - kept_bytes)),
             folder.reserve_gib,
             promised(known.room.device),
             is_paused=folder.name in self.paused,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackwatch.errors import StackwatchError
+from stackwatch.stores.kept import holds_receipts, kept_bytes
 from stackwatch.stores.publish import (
     OLDER_FOLDER,
     STAGING_FOLDER,
@@ -24,6 +25,14 @@ _JOB_STAGING = re.compile(r"(?P<job>[0-9]+)-[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Ranges that a job has finished in attempts before, and so many bytes of shards with them."""
+
+    job_id: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Orphans:
     """Staging directories of jobs that nobody works on any more.
 
@@ -32,14 +41,19 @@ class Orphans:
     removed : tuple of Path
     held : tuple of Path
         Their workers are dying, but still hold the lock.
+    kept : tuple of Kept
+        Their jobs will go on from what is finished there.
     """
 
     removed: tuple[Path, ...] = ()
     held: tuple[Path, ...] = ()
+    kept: tuple[Kept, ...] = ()
 
 
-def remove_orphans(target: Path, ours: Collection[int] = ()) -> Orphans:
-    """Remove every staging directory of a job whose worker is gone.
+def remove_orphans(
+    target: Path, ours: Collection[int] = (), wanted: Collection[int] = ()
+) -> Orphans:
+    """Remove every staging directory of a job whose worker is gone, and that is of no use.
 
     A worker holds a lock as long as it lives, so what is not locked belongs to nobody. Staging of
     the `convert` command has other names and is left alone.
@@ -50,6 +64,8 @@ def remove_orphans(target: Path, ours: Collection[int] = ()) -> Orphans:
         A folder's target; it need not be there.
     ours : collection of int
         Jobs that this daemon's own workers work on.
+    wanted : collection of int
+        Jobs that are still to be converted: ranges they have finished stay.
     """
     try:
         found = sorted((target / STAGING_FOLDER).iterdir())
@@ -57,29 +73,35 @@ def remove_orphans(target: Path, ours: Collection[int] = ()) -> Orphans:
         return Orphans()
     removed: list[Path] = []
     held: list[Path] = []
+    kept: list[Kept] = []
     for path in found:
         match = _JOB_STAGING.fullmatch(path.name)
         if match is None or path.is_symlink() or int(match["job"]) in ours:
             continue
-        if remove_staging(path):
+        is_wanted = int(match["job"]) in wanted
+        if remove_staging(path, is_wanted=is_wanted):
             removed.append(path)
         elif _is_held(path):
             held.append(path)
+        elif is_wanted:
+            kept.append(Kept(int(match["job"]), kept_bytes(path)))
     _remove_if_empty(target / STAGING_FOLDER)
-    return Orphans(tuple(removed), tuple(held))
+    return Orphans(tuple(removed), tuple(held), tuple(kept))
 
 
-def remove_staging(path: Path) -> bool:
+def remove_staging(path: Path, *, is_wanted: bool = False) -> bool:
     """Remove one staging directory, unless a worker holds its lock; return whether it is gone.
 
     A dataset that was being replaced, and whose place is empty, is put back before; what holds the
-    only copy of one is left.
+    only copy of one is left, and, where its job is still to be converted, what holds receipts.
     """
     try:
         if is_held(path) or not restore_older(path):
             return False
     except OSError:
         return False  # no folder of ours, or one we may not open
+    if is_wanted and holds_receipts(path):
+        return False
     shutil.rmtree(path, ignore_errors=True)
     _remove_if_empty(path.parent)
     return not path.exists()

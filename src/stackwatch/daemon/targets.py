@@ -7,7 +7,7 @@ process, and decides upon their answers.
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackwatch.daemon.staging import is_published, remove_orphans, remove_staging
+from stackwatch.daemon.staging import Kept, is_published, remove_orphans, remove_staging
 from stackwatch.stores.staging import is_held
 
 
@@ -34,7 +34,8 @@ class Cleared:
     Attributes
     ----------
     is_removed : bool
-        Whether the staging directory is gone.
+        Whether the staging directory is gone. Finished ranges are left in it: when it is known
+        what comes of the job, a survey decides what comes of them.
     in_place : tuple of str
         Runs whose datasets lie at their places.
     """
@@ -44,9 +45,10 @@ class Cleared:
 
 
 def clear_leftovers(left: Leftovers) -> Cleared:
-    """Look for the announced datasets, then remove the staging directory."""
+    """Look for the announced datasets, then remove the staging directory, but finished ranges."""
     in_place = _find_published(left.announced)
-    return Cleared(remove_staging(left.staging) or not left.staging.exists(), in_place)
+    is_removed = remove_staging(left.staging, is_wanted=True) or not left.staging.exists()
+    return Cleared(is_removed, in_place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,15 @@ class Target:
     announced : tuple of Announced
     ours : tuple of int
         Jobs in the hands of this very daemon: their staging is left alone.
+    wanted : tuple of int
+        Jobs that are still to be converted.
     """
 
     path: Path
     claimed: tuple[Path, ...]
     announced: tuple[Announced, ...]
     ours: tuple[int, ...]
+    wanted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +88,23 @@ class Surveyed:
         Staging directories of nobody, removed.
     is_left : bool
         Whether one had to be left because a dying worker holds it.
+    kept : tuple of Kept
+        What wanted jobs have finished.
     """
 
     held: tuple[Path, ...]
     in_place: tuple[str, ...]
     removed: tuple[Path, ...]
     is_left: bool
+    kept: tuple[Kept, ...] = ()
 
 
 def survey_target(target: Target) -> Surveyed:
     """Look at what a daemon that ended left behind, and remove what belongs to nobody."""
     held = tuple(staging for staging in target.claimed if _is_held(staging))
     in_place = _find_published(target.announced)
-    orphans = remove_orphans(target.path, target.ours)
-    return Surveyed(held, in_place, orphans.removed, bool(orphans.held))
+    orphans = remove_orphans(target.path, target.ours, target.wanted)
+    return Surveyed(held, in_place, orphans.removed, bool(orphans.held), orphans.kept)
 
 
 def _find_published(announced: tuple[Announced, ...]) -> tuple[str, ...]:

@@ -34,8 +34,13 @@ class DaemonJournal(ChildJournal):
         """Keep the newest progress; a thread of its own sends it twice a second."""
         before, self._before = self._before, progress
         self.show(progress)
-        done, total = progress.ranges_done, progress.ranges_total
-        if done and (before is None or (before.ranges_done, before.ranges_total) != (done, total)):
+        done, total, taken = progress.ranges_done, progress.ranges_total, progress.ranges_taken
+        told = (before.ranges_done, before.ranges_total, before.ranges_taken) if before else ()
+        if taken and told[1:] != (total, taken):
+            why = "an earlier attempt had finished them"
+            told_range = f"{taken} of {total}"
+            logger().info(Event.RANGES_TAKEN, layer=progress.layer, range=told_range, reason=why)
+        if done > taken and told[:2] != (done, total):
             logger().info(Event.RANGE_DONE, layer=progress.layer, range=f"{done} of {total}")
 
     def record(self, fact: PublishFact) -> None:

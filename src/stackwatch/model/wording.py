@@ -30,12 +30,19 @@ def describe_slices(progress: Mapping[str, Any]) -> str:
     --------
     >>> describe_slices({"done": 40, "total": 160, "ranges_done": 1, "ranges_total": 5})
     '40 of 160 slices, 1 of 5 ranges'
+    >>> describe_slices({"done": 96, "total": 160, "ranges_done": 3, "ranges_total": 5,
+    ...                  "ranges_taken": 2})
+    '96 of 160 slices, 3 of 5 ranges (2 of an earlier attempt)'
     """
     if not progress.get("total"):
         return ""
     slices = f"{progress.get('done', 0)} of {progress['total']} slices"
     total = progress.get("ranges_total")
-    return slices + (f", {progress['ranges_done']} of {total} ranges" if total else "")
+    if not total:
+        return slices
+    taken = progress.get("ranges_taken")
+    earlier = f" ({taken} of an earlier attempt)" if taken else ""
+    return f"{slices}, {progress['ranges_done']} of {total} ranges{earlier}"
 
 
 def format_age(at_us: int, now_us: int) -> str:

@@ -252,6 +252,7 @@ class _Conversion:
 
             def begin(layer: str, scene: str = scene) -> None:
                 self._layer = f"{scene}/{layer}" if scene else layer
+                self._ranges = (0, 0, 0)
                 self._report("converting")
 
             try:

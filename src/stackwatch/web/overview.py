@@ -136,7 +136,9 @@ def _figures(one: Conversion, done: int, total: int) -> Iterator[str]:
     if total:
         yield f"{done:,} of {plural(total, 'slice')}"
     if ranges := progress.get("ranges_total"):
-        yield f"{progress['ranges_done']} of {plural(ranges, 'range')}"
+        taken = progress.get("ranges_taken")
+        earlier = f" ({taken} of an earlier attempt)" if taken else ""
+        yield f"{progress['ranges_done']} of {plural(ranges, 'range')}{earlier}"
     if one.read_per_s:
         yield f"{one.read_per_s / 1e6:.1f} MB/s read"
     if one.written_per_s:
