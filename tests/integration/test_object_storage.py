@@ -471,6 +471,47 @@ class BadMoodHandler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
+class Closing(BadMoodHandler):
+    """Lets nobody read voxels any more once the judges of the verification begin."""
+
+    indexes = 0
+
+    def answer(self) -> None:
+        """Answer one request: a shard's index is read once before, to compare it."""
+        if self.command == "GET" and "/c/" in self.path:
+            Closing.indexes += 1
+            if Closing.indexes > 1:
+                self.send_response(403)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+        super().answer()
+
+    do_GET = answer  # noqa: N815 - a name of the library
+
+
+@pytest.mark.system
+def test_a_bucket_that_cannot_be_read_is_no_damage(
+    tmp_path: Path, bucket: Objects, endpoint: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Rights that are taken away in the middle are told as that, not as wrong voxels."""
+    layer = SyntheticLayer(shape_zyx=(5, 60, 60), content="em")
+    SyntheticAcquisition((layer,)).write(tmp_path / "source")
+    with BadMood(endpoint) as front:
+        front.moods = itertools.cycle([""])
+        front.RequestHandlerClass = Closing
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{front.server_address[1]}")
+        open_objects.cache_clear()
+        with pytest.raises(TargetNotWritableError, match="list, read, write and delete"):
+            stackwatch.convert(
+                tmp_path / "source", f"{bucket.url}/run", voxel_size_nm=EDGES, downsample=False
+            )
+        front.shutdown()
+
+    assert 2 <= Closing.indexes
+
+
 @pytest.mark.system
 def test_errors_of_the_store_are_tried_again(
     tmp_path: Path, bucket: Objects, endpoint: str, monkeypatch: pytest.MonkeyPatch

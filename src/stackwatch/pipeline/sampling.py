@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stackwatch.engine.downsample import Method, downsample_into, reduced_shape
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import VerificationError
+from stackwatch.errors import VerificationError, WriteError
 from stackwatch.model.geometry import Mag
 from stackwatch.model.plan import LayerPlan, StackPlan
 from stackwatch.pipeline.stored import StoredMag, open_stored
@@ -265,6 +265,8 @@ def _read_back(
     """Read a part of a mag; what its decoders cannot read is not what was written."""
     try:
         return stored.read(*part)
+    except WriteError:
+        raise  # a bucket refuses, or is away: that says nothing of what is in it
     except (RuntimeError, ValueError, OSError, zlib.error) as error:
         t, z, y, x = part
         raise VerificationError(
