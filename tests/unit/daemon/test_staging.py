@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from stackwatch.daemon.staging import Orphans, is_published, read_run_id, remove_orphans
+from stackwatch.daemon.staging import Kept, Orphans, is_published, read_run_id, remove_orphans
 
 
 def make_staging(target: Path, name: str) -> Path:
@@ -46,6 +46,20 @@ def test_our_own_jobs_are_no_orphans(tmp_path):
     make_staging(tmp_path, "7-1")
 
     assert Orphans() == remove_orphans(tmp_path, ours={7})
+
+
+def test_finished_ranges_stay_as_long_as_their_job_is_wanted(tmp_path):
+    """What will be taken over is counted and left; without a receipt, or a job, it goes."""
+    for job in (7, 8):
+        order = make_staging(tmp_path, f"{job}-1") / "ranges" / "0123"
+        order.mkdir(parents=True)
+        (order / "0.json").write_text(json.dumps({"shards": [{"path": "0", "bytes": 5}]}))
+    bare = make_staging(tmp_path, "9-1")
+
+    found = remove_orphans(tmp_path, wanted={7, 9})
+
+    assert ((tmp_path / ".stackwatch" / "8-1", bare), (Kept(7, 5),)) == (found.removed, found.kept)
+    assert ["7-1"] == [path.name for path in (tmp_path / ".stackwatch").iterdir()]
 
 
 def test_what_no_job_wrote_is_left(tmp_path):

@@ -1,10 +1,12 @@
 """Staging directories: held, cleared, taken over."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from stackwatch.errors import TargetExistsError, TargetNotWritableError
+from stackwatch.stores.kept import kept_bytes
 from stackwatch.stores.publish import STAGING_FOLDER
 from stackwatch.stores.staging import Staging, is_held, remove_abandoned, staging_by_hand
 
@@ -75,3 +77,56 @@ def test_staging_makes_no_parents(tmp_path: Path) -> None:
         Staging(tmp_path / "mnt" / "out", "7-1")
 
     assert [] == list(tmp_path.iterdir())
+
+
+def leave_receipts(staging: Path, count: int) -> None:
+    """Write what a killed conversion leaves that was carried out range by range."""
+    order = staging / "ranges" / "0123"
+    order.mkdir(parents=True)
+    (order / "order").touch()
+    (staging / "waiting").mkdir()
+    for number in range(count):
+        shards = [{"path": str(number), "bytes": 5}]
+        (order / f"{number}.json").write_text(json.dumps({"shards": shards}))
+
+
+def test_finished_ranges_are_taken_over(tmp_path: Path) -> None:
+    """The attempt with most of them gives its directory to the next; beside them nothing stays."""
+    folder = tmp_path / STAGING_FOLDER
+    for name, count in (("7-1", 1), ("7-2", 3), ("7-3", 0), ("17-1", 9)):
+        leave_receipts(folder / name, count)
+    staging = Staging(tmp_path / "out", "7-4", takes_over=True)
+    names = sorted(path.name for path in folder.iterdir())
+    found = sorted(path.name for path in staging.path.iterdir())
+    kept, is_resumable = kept_bytes(staging.path), staging.is_resumable
+    staging.remove()
+
+    assert ["17-1", "7-1", "7-3", "7-4"] == names
+    assert (["ranges"], 15, True) == (found, kept, is_resumable)
+
+
+def test_what_a_living_attempt_has_finished_is_not_taken_over(tmp_path: Path) -> None:
+    """A lock on the directory protects it; the new attempt begins with nothing."""
+    one = Staging(tmp_path / "out", "7-1")
+    leave_receipts(one.path, 2)
+    two = Staging(tmp_path / "out", "7-2", takes_over=True)
+    found = list(two.path.iterdir())
+    two.remove()
+    left = one.is_resumable
+    one.remove()
+
+    assert [] == found
+    assert left
+
+
+def test_what_is_left_is_not_held(tmp_path: Path) -> None:
+    """An attempt that was cut off leaves its directory as it is, for the next."""
+    staging = Staging(tmp_path / "out", "7-1")
+    leave_receipts(staging.path, 2)
+    staging.leave()
+    held = is_held(staging.path)
+    again = Staging(tmp_path / "out", "7-2", takes_over=True)
+    kept = kept_bytes(again.path)
+    again.remove()
+
+    assert (False, 10) == (held, kept)
