@@ -1,16 +1,19 @@
 """How commands answer: one JSON document or text on stdout, everything else on stderr."""
 
+import errno
 import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 from stackwatch.errors import CancelledError, ExitCode, StackwatchError, UnexpectedError
 from stackwatch.model.wording import SCHEMA
 
 P = ParamSpec("P")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def answering(command: Callable[P, int | None]) -> Callable[P, None]:
@@ -44,8 +47,17 @@ def answer_json(record: Mapping[str, Any]) -> None:
 
 
 def answer_text(text: str) -> None:
-    """Print text to stdout; a reader that went away does not matter."""
-    _print(text, sys.stdout)
+    """Print text to stdout; a reader that went away does not matter, but a full disk does."""
+    error = _print(text, sys.stdout)
+    if error is not None and error.errno in _NO_ROOM:
+        refuse_answer(error)
+
+
+def refuse_answer(error: OSError) -> NoReturn:
+    """End because what was asked for could not be written."""
+    _forget(sys.stdout)
+    say(f"Error: The answer could not be written: {error.strerror}.")
+    raise SystemExit(ExitCode.FAILED)
 
 
 def say(text: str) -> None:
@@ -90,12 +102,17 @@ def _answer_bug(error: Exception, *, as_json: bool) -> int:
     return answer_error(unexpected, as_json=as_json)
 
 
-def _print(text: str, stream: Any) -> None:
+def _print(text: str, stream: Any) -> OSError | None:
+    """Print text, and return why it could not be written."""
+    if stream is None:  # closed by whoever started us
+        return None
     try:
         stream.write(text + "\n")
         stream.flush()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         _forget(stream)
+        return error if isinstance(error, OSError) else None
+    return None
 
 
 def _forget(stream: Any) -> None:

@@ -29,7 +29,7 @@ from stackwatch.cli import (
     verify,
     webknossos,
 )
-from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.answers import answer_json, answer_text, answering, refuse_answer
 from stackwatch.cli.options import JsonFlag
 
 app = typer.Typer(
@@ -120,4 +120,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     # numpy's linear algebra is never used, and its threads would spin beside ours; workers inherit
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    app()
+    try:
+        app()
+    except OSError as error:  # of the library's own text, such as help
+        refuse_answer(error)

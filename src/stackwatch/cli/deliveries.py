@@ -6,14 +6,17 @@ from typing import Annotated, Any, Literal
 import typer
 
 from stackwatch.cli.answers import answer_json, answer_text, answering
+from stackwatch.cli.jobs import describe_unknown
 from stackwatch.cli.live import ask_daemon
-from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
+from stackwatch.cli.options import NUMBER_MAX, ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
 from stackwatch.errors import NoDaemonError
 from stackwatch.model.delivery_wording import describe_delivery, describe_progress
 
-DeliveryArgument = Annotated[int, typer.Argument(metavar="DELIVERY", help="The delivery's number.")]
+DeliveryArgument = Annotated[
+    int, typer.Argument(metavar="DELIVERY", min=1, max=NUMBER_MAX, help="The delivery's number.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,11 +53,12 @@ def list_deliveries(
     wanted = DeliveryState(state) if state is not None else None
     with LedgerReader.open(find_state_dir(config, assignments)) as reader:
         record = build_deliveries(reader, wanted, folder, limit)
+        unknown = describe_unknown(reader, folder)
     found = record["deliveries"]
     if as_json:
         answer_json(record)
     elif not found:
-        answer_text("no deliveries")
+        answer_text(f"no deliveries{unknown}")
     else:
         headings = ("DELIVERY", "STATE", "DATASET", "TRY", "SIZE", "QUEUED", "")
         answer_text(format_table(headings, [_row(one) for one in found]))

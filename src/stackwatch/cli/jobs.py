@@ -1,20 +1,25 @@
 """`stackwatch jobs`: list, show, retry, explain, accept and forget."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.decide import accept, forget
-from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
+from stackwatch.cli.options import NUMBER_MAX, ConfigOption, JsonFlag, SetOption
 from stackwatch.cli.status import find_state_dir
 from stackwatch.cli.tables import format_bytes, format_table, format_time
 from stackwatch.errors import NoDaemonError, UsageError
 from stackwatch.model.delivery_wording import describe_delivery
 from stackwatch.model.wording import EVENTS_SHOWN, describe_disposal, describe_resuming
 
-JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="The job's number.")]
+if TYPE_CHECKING:
+    from stackwatch.ledger.reader import LedgerReader
+
+JobArgument = Annotated[
+    int, typer.Argument(metavar="JOB", min=1, max=NUMBER_MAX, help="The job's number.")
+]
 LinesOption = Annotated[
     int, typer.Option("--limit", min=1, max=100_000, help="At most so many lines of its history.")
 ]
@@ -63,11 +68,12 @@ def list_jobs(
     wanted = JobState(state) if state is not None else None
     with LedgerReader.open(find_state_dir(config, assignments)) as reader:
         record = build_jobs(reader, wanted, folder, limit)
+        unknown = describe_unknown(reader, folder)
     jobs = record["jobs"]
     if as_json:
         answer_json(record)
     elif not jobs:
-        answer_text("no jobs")
+        answer_text(f"no jobs{unknown}")
     else:
         headings = ("JOB", "STATE", "ACQUISITION", "TRY", "SIZE", "QUEUED", "")
         answer_text(format_table(headings, [_row(job) for job in jobs]))
@@ -153,6 +159,14 @@ def explain(
     if job is not None:
         lines.append(f"  job {job['job_id']}: {job['state']}, attempt {job['attempt']}")
     answer_text("\n".join([*lines, *_history(record)]))
+
+
+def describe_unknown(reader: "LedgerReader", folder: str | None) -> str:
+    """Return what to add to an empty answer where no drop folder of that name was ever watched."""
+    known = [one.name for one in reader.list_folders()]
+    if folder is None or folder in known:
+        return ""
+    return f"; no drop folder “{folder}” was watched so far, but {', '.join(known) or 'none'}"
 
 
 def no_such_job(job: int) -> UsageError:

@@ -20,7 +20,7 @@ from stackwatch.cli.log_sources import (
     read_file,
     read_journal,
 )
-from stackwatch.cli.options import ConfigOption, JsonFlag, SetOption
+from stackwatch.cli.options import NUMBER_MAX, ConfigOption, JsonFlag, SetOption
 from stackwatch.errors import LedgerError, UsageError
 from stackwatch.journal import describe_event, priority_of
 from stackwatch.logs import LogLevel
@@ -51,7 +51,9 @@ def logs(
     ] = False,
     job: Annotated[
         int | None,
-        typer.Option(help="Only this job: its lines, and its history from the ledger."),
+        typer.Option(
+            min=1, max=NUMBER_MAX, help="Only this job: its lines, and its history from the ledger."
+        ),
     ] = None,
     lines: Annotated[
         int | None,

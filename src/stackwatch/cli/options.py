@@ -7,6 +7,9 @@ import typer
 
 from stackwatch.errors import UsageError
 
+NUMBER_MAX = 2**63 - 1
+"""The largest number the ledger gives."""
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")]
 ConfigOption = Annotated[
     Path | None,
@@ -14,6 +17,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
+        readable=False,  # what cannot be read is told of as any mistake in the settings
         help="Configuration file. Default: $STACKWATCH_CONFIG, else /etc/stackwatch/config.toml.",
     ),
 ]

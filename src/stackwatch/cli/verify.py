@@ -7,6 +7,7 @@ import typer
 
 from stackwatch.cli.answers import answer_json, answer_text, answering
 from stackwatch.cli.options import JsonFlag
+from stackwatch.errors import UsageError
 from stackwatch.model.acquisition import show_path
 
 
@@ -30,7 +31,11 @@ def verify(
     from stackwatch.pipeline.verify import verify_dataset
 
     is_url = dataset.startswith("s3://")
-    record = verify_dataset(dataset if is_url else Path(dataset).absolute())
+    place = Path(dataset).absolute()
+    if not is_url and not place.is_dir():
+        hint = "Give the directory of a published dataset."
+        raise UsageError(f"“{show_path(place)}” is no directory. {hint}", hint=hint)
+    record = verify_dataset(dataset if is_url else place)
     if as_json:
         answer_json(record)
     else:

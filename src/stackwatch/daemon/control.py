@@ -66,7 +66,7 @@ def request(
             with _short_address(state_dir) as address:
                 sock.connect(address)
         except OSError as error:
-            raise _no_daemon(state_dir) from error
+            raise _no_daemon(state_dir, error) from error
         channel = Channel(sock)
         try:
             channel.send(command)
@@ -210,8 +210,15 @@ def _short_address(state_dir: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _no_daemon(state_dir: Path) -> NoDaemonError:
-    """Return the error for a state directory on which nobody listens."""
+def _no_daemon(state_dir: Path, error: OSError) -> NoDaemonError:
+    """Return the error for a state directory on which nobody listens, or not to this user."""
+    if isinstance(error, PermissionError):
+        hint = "Ask as the user of the service: `sudo -u stackwatch stackwatch …`."
+        return NoDaemonError(
+            f"This user may not speak to a daemon on “{show_path(state_dir)}”. {hint}",
+            hint=hint,
+            state_dir=show_path(state_dir),
+        )
     return NoDaemonError(
         f"No daemon listens on “{show_path(state_dir)}”. "
         "Start it with `stackwatch run --config FILE`, or with `systemctl start stackwatch`.",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from stackwatch.errors import LedgerError
-from stackwatch.ledger.lock import is_locked
+from stackwatch.ledger.lock import ensure_allowed, is_locked
 from stackwatch.model.acquisition import show_path
 
 BACKUP_SUFFIX: Final = ".backup"
@@ -74,8 +74,9 @@ def ensure_readable(ledger: Path) -> None:
     Raises
     ------
     LedgerError
-        There is none, or it is damaged.
+        There is none, it is damaged, or this user may not read it.
     """
+    ensure_allowed(ledger)
     ensure_not_lost(ledger)
     if not ledger.exists():
         hint = "Start `stackwatch run` once, or check `state_dir`."

@@ -1,5 +1,6 @@
 """One stackwatch to a state directory: an advisory lock that a kill releases."""
 
+import errno
 import fcntl
 import json
 import os
@@ -75,6 +76,36 @@ def is_locked(state_dir: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def ensure_allowed(ledger: Path) -> None:
+    """Refuse where this user may not look at a ledger, before anything is said about it.
+
+    The file is not opened: closing it would take away the locks of this process.
+
+    Raises
+    ------
+    LedgerError
+        The caller ends with 69.
+    """
+    try:
+        ledger.stat()
+        if os.access(ledger, os.R_OK, effective_ids=True):
+            return
+        reason = os.strerror(errno.EACCES)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        reason = error.strerror or str(error)
+    hint = (
+        "Ask as the user of the service (`sudo -u stackwatch stackwatch …`), or become a member of "
+        "the group that may read `state_dir`."
+    )
+    raise LedgerError(
+        f"“{show_path(ledger)}” cannot be looked at: {reason}. {hint}",
+        hint=hint,
+        path=show_path(ledger),
+    )
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -16,7 +16,7 @@ from stackwatch.ledger.book import BUSY_TIMEOUT_S
 from stackwatch.ledger.delivery_records import DeliveryRecord
 from stackwatch.ledger.disposals import NO_CONDITIONS, DisposalRecord
 from stackwatch.ledger.ledger import LEDGER_NAME
-from stackwatch.ledger.lock import is_locked
+from stackwatch.ledger.lock import ensure_allowed, is_locked
 from stackwatch.ledger.notices import notice_from_row
 from stackwatch.ledger.records import (
     AcquisitionRecord,
@@ -87,13 +87,17 @@ class LedgerReader:
         Raises
         ------
         LedgerError
-            There is none yet, or it cannot be read.
+            There is none yet, it cannot be read, or not by this user.
         LedgerTooNewError
             A newer stackwatch wrote it.
         """
         path = state_dir / LEDGER_NAME
+        ensure_allowed(path)
         if not path.is_file():
-            hint = "Start `stackwatch run` once, or check `state_dir`."
+            hint = (
+                "Start `stackwatch run` once, or check `state_dir` in the settings that `--config` "
+                "names."
+            )
             raise LedgerError(
                 f"There is no ledger in “{show_path(state_dir)}”: no daemon has run with this "
                 f"`state_dir`. {hint}",
@@ -351,6 +355,8 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
 
 def _unreadable(path: Path, error: sqlite3.Error) -> LedgerError:
     hint = "Check its permissions: reading needs the directory to be readable too."
+    if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        hint = "`stackwatch ledger check` tells how to go on."
     return LedgerError(
         f"“{show_path(path)}” cannot be read: {error}. {hint}", hint=hint, path=show_path(path)
     )

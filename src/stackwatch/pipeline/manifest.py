@@ -108,7 +108,14 @@ def load_manifest(dataset: Path) -> tuple[dict[str, Any], tuple[ShardRecord, ...
             hint="Give the directory of a dataset that stackwatch wrote.",
             path=place,
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        hint = "See to it that it can be read, then verify again."
+        raise VerificationError(
+            f"“{show_path(path)}” cannot be read: {error.strerror or error}. {hint}",
+            hint=hint,
+            path=show_path(path),
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise VerificationError(
             f"“{show_path(path)}” cannot be read as a manifest ({error}). The dataset cannot be "
             "verified; convert the acquisition again.",
