@@ -142,19 +142,21 @@ def _read_header(file: PositionalFile) -> tuple[TiffHeader, int]:
     head = file.read(0, 8)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     if order is None:
-        raise UnsupportedFormatError(
-            f"“{show_path(file.name)}” is not a TIFF file.", path=show_path(file.name)
-        )
+        raise _no_tiff(file.name, "is not a TIFF file")
     (version,) = struct.unpack(order + "H", head[2:4])
     if version == 42:
         return TiffHeader(order, is_big=False), struct.unpack(order + "I", head[4:8])[0]
     offset_bytes, zero = struct.unpack(order + "HH", head[4:8])
     if (version, offset_bytes, zero) != (43, 8, 0):
-        raise UnsupportedFormatError(
-            f"“{show_path(file.name)}” begins like a TIFF of unknown version {version}.",
-            path=show_path(file.name),
-        )
+        raise _no_tiff(file.name, f"begins like a TIFF of unknown version {version}")
     return TiffHeader(order, is_big=True), struct.unpack(order + "Q", file.read(8, 8))[0]
+
+
+def _no_tiff(name: str, what: str) -> UnsupportedFormatError:
+    hint = "Copy the file again, or save it as TIFF."
+    return UnsupportedFormatError(
+        f"“{show_path(name)}” {what}. {hint}", hint=hint, path=show_path(name)
+    )
 
 
 def _read_directory(

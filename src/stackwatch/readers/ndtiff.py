@@ -120,7 +120,7 @@ def open_ndtiff(view: FolderView, anchor: str, scene: int = 0) -> "NdTiffReader"
         absent_tcz=tuple(place for place in every if place not in places),
     )
     dtype = np.dtype(info.pixels.dtype_name).newbyteorder(order)
-    return NdTiffReader(view, info, places, dtype)
+    return NdTiffReader(view, anchor, info, places, dtype)
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ class NdTiffReader:
     """
 
     view: FolderView
+    name: str
     info: ImageInfo
     places: Mapping[Place, _Spot]
     dtype: np.dtype[Any]
@@ -146,7 +147,9 @@ class NdTiffReader:
 
     def read_plane(self, t: int, c: int, z: int, rows: tuple[int, int]) -> NDArray[Any]:
         """Return rows of one plane, as `SliceReader.read_plane` says."""
-        spot, row_bytes = self.places[t, c, z], self._row_bytes
+        spot, row_bytes = self.places.get((t, c, z)), self._row_bytes
+        if spot is None:
+            raise _unfinished(self.name, f"plane z={z} c={c} t={t} is not in it")
         count = (rows[1] - rows[0]) * row_bytes
         data = self.view.read_part(spot.path, spot.offset + rows[0] * row_bytes, count) or b""
         if len(data) != count:

@@ -215,7 +215,8 @@ def _node(view: FolderView, folder: str) -> _Node | None:
     names = view.names_in(folder)
     if "zarr.json" in names:
         found = read_json(view, join(folder, "zarr.json")) or {}
-        attributes = found.get("attributes") or {}
+        attributes = found.get("attributes")
+        attributes = attributes if isinstance(attributes, dict) else {}
         given = found.get("dimension_names")
         if given:
             attributes = {**attributes, "_ARRAY_DIMENSIONS": given}
@@ -243,11 +244,11 @@ def _finest(node: _Node, place: str) -> tuple[str, _Meaning]:
     scale, translated = [1.0] * len(axes), False
     for one in (*_dicts(datasets[0], "coordinateTransformations"),
                 *_dicts(scales[0], "coordinateTransformations")):  # fmt: skip
-        factors = one.get("scale")
-        if one.get("type") == "scale" and isinstance(factors, list) and len(factors) == len(axes):
-            scale = [a * float(b) for a, b in zip(scale, factors, strict=True)]
+        factors = _numbers(one.get("scale"))
+        if one.get("type") == "scale" and len(factors) == len(axes):
+            scale = [a * b for a, b in zip(scale, factors, strict=True)]
         elif one.get("type") == "translation":
-            translated = translated or any(one.get("translation") or ())
+            translated = translated or any(_numbers(one.get("translation")))
         elif one.get("type") != "identity":
             raise unsupported(
                 place, "a transformation that is no list of numbers", "Save its scale as a list."
@@ -306,7 +307,8 @@ def _color(value: Any) -> tuple[int, int, int] | None:
 
 
 def _meaning_of_array(node: _Node) -> _Meaning:
-    return _Meaning(_letters(node.attributes.get("_ARRAY_DIMENSIONS") or ()))
+    names = node.attributes.get("_ARRAY_DIMENSIONS")
+    return _Meaning(_letters(names if isinstance(names, list) else ()))
 
 
 def _absence(view: FolderView, folder: str) -> tuple[str, ...]:
@@ -339,6 +341,12 @@ def _guess(shape: tuple[int, ...], folder: str) -> _Meaning:
 def _dicts(value: Any, key: str) -> list[dict[str, Any]]:
     found = value.get(key) if isinstance(value, dict) else None
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return a list of numbers; an empty one for anything else."""
+    is_list = isinstance(value, list) and all(isinstance(one, int | float) for one in value)
+    return [float(one) for one in value] if is_list else []
 
 
 def _broken(folder: str, why: str) -> CorruptSliceError:

@@ -25,6 +25,8 @@ from stackwatch.readers.folder import PROPERTIES, FolderView, join
 from stackwatch.readers.scale import length_nm
 from stackwatch.readers.zarr_store import open_array, read_array, read_json
 
+_LARGEST_EXTENT: Final = 2**24
+
 _USUAL_AXES: Final = {3: "xyz", 4: "cxyz", 5: "tcxyz"}
 """Of the arrays that WEBKNOSSOS's own library writes, where the properties do not say."""
 
@@ -76,30 +78,30 @@ def read_layer(view: FolderView, mag_folder: str) -> LayerPlace | None:
     found = read_json(view, path)
     if found is None or not name:
         return None
-    layers = {str(one.get("name")): one for one in found.get("dataLayers") or ()}
-    if name not in layers:
-        return None
     try:
+        layers = {str(one.get("name")): one for one in found.get("dataLayers") or ()}
+        if name not in layers:
+            return None
         boxes = {key: _box(one["boundingBox"]) for key, one in layers.items()}
         corner = Vec3(*(min(axis) for axis in zip(*(box[0] for box in boxes.values()),
                                                   strict=True)))  # fmt: skip
         axes = _axes(layers[name])
         edges = _edges(found.get("scale"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CorruptSliceError(
             f"“{show_path(path)}” cannot be understood ({error!r}). Copy the dataset again.",
             hint="Copy the dataset again.",
             path=show_path(path),
         ) from error
     category = layers[name].get("category")
-    said = category if category in {"color", "segmentation"} else ""
+    said = category if category in ("color", "segmentation") else ""
     return LayerPlace(*boxes[name], corner, edges, said, axes)
 
 
 def _box(given: dict[str, Any]) -> tuple[Vec3, Vec3]:
     start = Vec3(*(int(number) for number in given["topLeft"]))
     size = [int(given[key]) for key in ("width", "height", "depth")]
-    if min(size) <= 0 or min(start) < 0:
+    if min(size) <= 0 or min(start) < 0 or max((*start, *size)) > _LARGEST_EXTENT:
         raise ValueError(f"a bounding box at {tuple(start)} of {size}")
     return start, Vec3(*(at + edge for at, edge in zip(start, size, strict=True)))
 

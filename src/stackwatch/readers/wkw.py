@@ -36,6 +36,12 @@ _VERSION: Final = 1
 _OPEN_FILES: Final = 16
 """Cubes kept open, with their jump tables: a row of blocks through a plane meets as many."""
 
+_MOST_BLOCKS: Final = 2**21
+"""Of a file: cubes of 4,096 in blocks of 32. Usual ones have 32,768."""
+
+_LARGEST_BLOCK: Final = 2**28
+"""Bytes. Usual ones have 32,768 voxels."""
+
 DTYPE_CODES: Final = {
     "uint8": 1, "uint16": 2, "uint32": 3, "uint64": 4, "float32": 5, "float64": 6,
     "int8": 7, "int16": 8, "int32": 9, "int64": 10,
@@ -139,7 +145,7 @@ def parse_header(data: bytes, path: Path) -> WkwHeader:
     itemsize = np.dtype(dtype_name).itemsize
     if not voxel_bytes or voxel_bytes % itemsize:
         raise _corrupt(path, f"voxels of {voxel_bytes} bytes cannot hold {dtype_name} values")
-    return WkwHeader(
+    found = WkwHeader(
         block_edge=1 << (edges & 15),
         blocks_per_edge=1 << (edges >> 4),
         block_type=BlockType(kind),
@@ -147,6 +153,11 @@ def parse_header(data: bytes, path: Path) -> WkwHeader:
         channels=voxel_bytes // itemsize,
         data_offset=data_offset,
     )
+    if found.blocks > _MOST_BLOCKS or found.block_bytes > _LARGEST_BLOCK:
+        raise _corrupt(
+            path, f"a file cannot have {found.blocks:,} blocks of {found.block_bytes:,} bytes each"
+        )
+    return found
 
 
 @cache
@@ -264,6 +275,17 @@ class WkwMag:
         voxels = out.view(stored).reshape(len(z), len(y), len(across) * edge, *channels)
         first = across.start * edge
         return voxels[:, :, x.start - first : x.stop - first].astype(header.dtype_name, copy=False)
+
+    def ensure_fits(self, cube_zyx: tuple[int, int, int]) -> None:
+        """Make sure that one file is as the header of the mag says.
+
+        Raises
+        ------
+        CorruptSliceError, UnsupportedFormatError
+            It is not.
+        """
+        with self._lock:
+            self._open_cube(cube_zyx)
 
     def extent(self) -> Vec3:
         """Return the smallest extent from the origin that holds every file, in whole cubes."""

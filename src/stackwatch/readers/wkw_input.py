@@ -40,6 +40,8 @@ def open_wkw(view: FolderView, anchor: str) -> ChunkedReader:
         )
     place = read_layer(view, folder)
     cubes = _find_cubes(view, folder)
+    if cubes:  # before a plane is planned after a header that is damaged
+        mag.ensure_fits(cubes[0])
     notes = []
     if place is None:
         place = _place_of_cubes(cubes, folder, header.cube_edge)
@@ -61,11 +63,11 @@ def open_wkw(view: FolderView, anchor: str) -> ChunkedReader:
     return open_layer(boxes, "wkw", tuple(notes))
 
 
-def _find_cubes(view: FolderView, folder: str) -> list[tuple[int, ...]]:
+def _find_cubes(view: FolderView, folder: str) -> list[tuple[int, int, int]]:
     """Return the numbers of the cubes that are there, along z, y, x."""
     prefix = f"{folder}/" if folder else ""
     return [
-        tuple(map(int, found.groups()))
+        (int(found[1]), int(found[2]), int(found[3]))
         for path in view.entries
         if path.startswith(prefix) and (found := _CUBE.fullmatch(path[len(prefix) :]))
     ]
@@ -78,7 +80,7 @@ def _count_cubes(place: LayerPlace, edge: int) -> int:
     )
 
 
-def _place_of_cubes(cubes: list[tuple[int, ...]], folder: str, edge: int) -> LayerPlace:
+def _place_of_cubes(cubes: list[tuple[int, int, int]], folder: str, edge: int) -> LayerPlace:
     """Return the box around all cubes that are there."""
     if not cubes:
         raise CorruptSliceError(

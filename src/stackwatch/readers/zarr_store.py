@@ -134,7 +134,7 @@ def open_array(view: FolderView, folder: str) -> zarr.Array[Any]:
         return zarr.open_array(FolderStore(view, folder), mode="r")
     except StackwatchError:
         raise
-    except (ValueError, KeyError, TypeError, OSError, RuntimeError, ImportError) as error:
+    except Exception as error:  # whatever its metadata make of the library
         why = " ".join(str(error).split())[:200]
         raise UnsupportedFormatError(
             f"The Zarr array “{show_path(folder)}” cannot be opened ({why}): its metadata are "

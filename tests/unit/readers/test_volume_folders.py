@@ -12,7 +12,12 @@ import pytest
 import zarr
 
 import stackwatch
-from stackwatch.errors import CorruptSliceError, StackwatchError
+from stackwatch.errors import (
+    AmbiguousLayoutError,
+    CorruptSliceError,
+    StackwatchError,
+    UnsupportedFormatError,
+)
 from stackwatch.testing.patterns import coordinate_stack
 from stackwatch.testing.volume_folders import write_knossos, write_ome_zarr, write_wkw
 
@@ -431,3 +436,64 @@ def test_compressed_cubes_are_refused(tmp_path):
     cube.rename(cube.with_suffix(".j2k"))
 
     assert "j2k" in parked(tmp_path / "run")["message"]
+
+
+@pytest.mark.parametrize("edges", [0x5F, 0xF5, 0x66])
+def test_wkw_headers_that_cannot_be(edges: int, tmp_path: Path):
+    """Blocks or cubes beyond belief, or other ones than the cubes have: refused when opened."""
+    write_old_dataset(tmp_path / "old")
+    header = tmp_path / "old/color/1/header.wkw"
+    header.write_bytes(header.read_bytes()[:4] + bytes([edges]) + header.read_bytes()[5:])
+
+    with pytest.raises(CorruptSliceError, match=r"\.wkw"):
+        stackwatch.convert(tmp_path / "old", tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataLayers", [["no layer"]]),
+        ("boundingBox", {"topLeft": [0, 0, 0], "width": 1e400, "height": 1, "depth": 1}),
+        ("boundingBox", {"topLeft": [0, 0, 0], "width": 2**70, "height": 1, "depth": 1}),
+    ],
+)
+def test_properties_that_cannot_be(key: str, value: Any, tmp_path: Path):
+    """Values of another kind, or beyond belief, are damage of the properties, by their path."""
+    write_old_dataset(tmp_path / "old")
+    path = tmp_path / "old/datasource-properties.json"
+    properties = json.loads(path.read_text())
+    place = properties if key in properties else properties["dataLayers"][0]
+    place[key] = value
+    path.write_text(json.dumps(properties))
+
+    with pytest.raises(CorruptSliceError, match="datasource-properties"):
+        stackwatch.convert(tmp_path / "old", tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("inside", "key", "value", "expected"),
+    [
+        ("zarr.json", "attributes", "none", AmbiguousLayoutError),
+        ("zarr.json", "scale", [[1], 1, 1, 1, 1], UnsupportedFormatError),
+        ("0/zarr.json", "fill_value", -1, UnsupportedFormatError),
+    ],
+)
+def test_metadata_of_zarr_that_cannot_be(
+    inside: str, key: str, value: Any, expected: type[StackwatchError], tmp_path: Path
+):
+    """Values of another kind are refused by the path of their folder."""
+    root = tmp_path / "run.zarr"
+    write_ome_zarr(root, coordinate_stack((2, 8, 9))[None, None])
+    path = root / inside
+    found = json.loads(path.read_text())
+    place = found
+    if key == "scale":
+        (scales,) = found["attributes"]["ome"]["multiscales"]
+        place = scales["datasets"][0]["coordinateTransformations"][0]
+    place[key] = value
+    path.write_text(json.dumps(found))
+
+    with pytest.raises(expected) as caught:
+        stackwatch.convert(root, tmp_path / "new")
+
+    assert caught.value.hint
