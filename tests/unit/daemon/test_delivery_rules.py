@@ -174,8 +174,9 @@ def test_a_comparison_that_gets_on_is_no_stall():
     """Boxes of voxels that are read back are movement, as bytes are; the same again is none."""
     child = Mock()
     running = Running(DELIVERY, child, ServerOptions(URL), moved_s=0.0, noted_s=0.0)
+    progress = {"stage": "finished", "done_bytes": 9, "total_bytes": 9, "compared": 0}
     for count in range(10):
-        progress = {"stage": "finished", "done_bytes": 9, "total_bytes": 9, "compared": count}
+        progress = progress | {"compared": count}
         running.take_progress(progress, 1000.0 * count)
         running.end_if_silent(1000.0 * count + 999, 1800)
     assert (None, False) == (running.verdict, child.kill.called)
