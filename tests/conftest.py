@@ -23,6 +23,7 @@ LASTING_THREADS = (
     "zarr_io",  # zarr-python keeps one event loop for the life of the process
     "asyncio_",  # and that loop's pool of threads
     "zarr-",
+    "Dask-Callback-Thread",  # where Dask tells of finished futures
     "pytest_timeout",
 )
 """Beginnings of the names of threads that libraries keep on purpose."""

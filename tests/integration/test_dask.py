@@ -196,6 +196,50 @@ def test_a_lost_scheduler_costs_nothing(tmp_path: Path, cluster: Cluster):
     assert ["run"] == [path.name for path in (tmp_path / "dask-run").iterdir()]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stackwatch.model.flags import ConvertFlags
+from stackwatch.pipeline.convert import convert_acquisition
+from stackwatch.pipeline.journal import SilentJournal
+from stackwatch.pipeline.request import ConvertRequest
+
+class Killed(SilentJournal):
+    def progress(self, progress):
+        if progress.ranges_done >= 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+options = ConvertFlags(
+    voxel_size_nm=(11.24, 11.24, 25.0), name="run", threads=1, memory_gib=1, executor="dask",
+    scheduler=sys.argv[3],
+).options()
+convert_acquisition(ConvertRequest(Path(sys.argv[1]), Path(sys.argv[2]), options), Killed())
+"""
+
+
+@pytest.mark.system
+def test_a_killed_conversion_goes_on(tmp_path: Path, cluster: Cluster):
+    """Kill -9 of the conversion, not of its workers: the next one takes their ranges over.
+
+    What they still worked on for the first one is stopped, or counts; the bytes are the same.
+    """
+    cluster.add_worker()
+    cluster.add_worker()
+    source, target = acquire(tmp_path, 600), tmp_path / "dask-run" / "run"
+    local = convert(
+        source, tmp_path / "local" / "run", options_for("local"), Saboteur(10**9, lambda: None)
+    )
+    command = [sys.executable, "-c", KILLED, str(source), str(target), cluster.address]
+    killed = subprocess.run(command, check=False)
+    quiet = Saboteur(10**9, lambda: None)
+    ranged = convert(source, target, options_for("dask", cluster.address), quiet)
+
+    assert -signal.SIGKILL == killed.returncode
+    assert 2 <= quiet.last.ranges_taken < quiet.last.ranges_total == quiet.last.ranges_done
+    assert voxels_and_metadata(local) == voxels_and_metadata(ranged)
+    assert ["run"] == [path.name for path in (tmp_path / "dask-run").iterdir()]
+
+
 @pytest.mark.system
 def test_a_worker_that_hangs_and_comes_back_harms_nobody(tmp_path: Path, cluster: Cluster):
     """A worker is stopped for a while in the middle of a range: the dataset is the same."""

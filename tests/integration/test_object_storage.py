@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 import stackwatch
 from stackwatch.cli.app import app
 from stackwatch.errors import (
+    ClusterError,
     DeliveryRefusedError,
     ExitCode,
     TargetExistsError,
@@ -363,6 +364,50 @@ def test_processes_write_to_a_bucket_too(tmp_path: Path, bucket: Objects):
 
     assert local.sizes().keys() == ranged.sizes().keys()
     assert {key: local.read(key) for key in keys} == {key: ranged.read(key) for key in keys}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("is_somebody_there", [False, True])
+def test_what_lies_in_a_bucket_is_taken_over(
+    tmp_path: Path, bucket: Objects, is_somebody_there: bool
+):
+    """Shards with receipts stay in the bucket, others go; not if another run wrote there since."""
+    source = acquire(tmp_path, 160)
+    run = Objects(f"{bucket.url}/run")
+    options = ConvertFlags(
+        voxel_size_nm=EDGES, name="run", threads=2, memory_gib=1, max_mag=2, executor="processes",
+        processes=2,
+    ).options()  # fmt: skip
+    options = replace(options, store=replace(options.store, bucket=bucket.url))
+    request = ConvertRequest(source, tmp_path / "stub" / "run", options)
+
+    class CutOff(Journal):
+        is_over = False
+        taken = 0
+
+        def progress(self, progress: Any) -> None:
+            """Be cut off after two ranges of the second layer, once."""
+            self.taken += progress.ranges_taken > 0 and progress.layer == "color"
+            if progress.ranges_done >= 2 and progress.layer == "labels" and not self.is_over:
+                raise ClusterError("gone")
+
+    with pytest.raises(ClusterError):
+        convert_acquisition(request, CutOff())
+    left = run.sizes()
+    run.put("color/1/c/junk", b"junk")
+    if is_somebody_there:
+        run.put("stackwatch.writing", b"another run")
+    again = CutOff()
+    again.is_over = True
+    convert_acquisition(request, again)
+    stackwatch.convert(source, f"{bucket.url}/calm", voxel_size_nm=EDGES, name="run", max_mag=2)
+    calm = Objects(f"{bucket.url}/calm")
+    keys = calm.sizes().keys() - {"stackwatch.json"}
+
+    assert [key for key in left if key.startswith("labels/1/c/")]
+    assert is_somebody_there == (again.taken == 0)
+    assert calm.sizes().keys() == run.sizes().keys()
+    assert {key: calm.read(key) for key in keys} == {key: run.read(key) for key in keys}
 
 
 @pytest.mark.system
