@@ -8,7 +8,7 @@ INTEROP_READY := $(INTEROP)/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 # Where `make install` puts things; unset ones have the defaults of systemd/install.sh.
-PLACES = $(foreach name,PREFIX CONFDIR UNITDIR SYSUSERSDIR TMPFILESDIR BINDIR,$(if $($(name)),$(name)="$($(name))"))
+PLACES = $(foreach name,PREFIX CONFDIR UNITDIR SYSUSERSDIR TMPFILESDIR BINDIR MANDIR,$(if $($(name)),$(name)="$($(name))"))
 # Tests that run at the same time: more than processors, for many wait for processes or for time.
 SIDE_BY_SIDE ?= 4
 

@@ -14,6 +14,7 @@ UNITDIR=${UNITDIR:-/etc/systemd/system}
 SYSUSERSDIR=${SYSUSERSDIR:-/usr/lib/sysusers.d}
 TMPFILESDIR=${TMPFILESDIR:-/usr/lib/tmpfiles.d}
 BINDIR=${BINDIR:-/usr/local/bin}
+MANDIR=${MANDIR:-/usr/local/share/man}
 PYTHON=${PYTHON:-python3}
 EXTRAS=${EXTRAS:-}
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -33,7 +34,7 @@ check_root() {
 
 # Paths are written into the unit and into scripts, which know no blanks.
 check_paths() {
-  for path in "$PREFIX" "$CONFDIR" "$UNITDIR" "$SYSUSERSDIR" "$TMPFILESDIR" "$BINDIR"; do
+  for path in "$PREFIX" "$CONFDIR" "$UNITDIR" "$SYSUSERSDIR" "$TMPFILESDIR" "$BINDIR" "$MANDIR"; do
     case "$path" in
       / | [!/]* | *[!A-Za-z0-9/._+-]* | *//* | */ | */../* | */..)
         fail "“$path” cannot be used: name an absolute path of letters, digits and . _ + -, without a slash at its end" ;;
@@ -78,6 +79,15 @@ copy() { # mode, from, to
   sed -e "s|/opt/stackwatch|$PREFIX|g" -e "s|/etc/stackwatch|$CONFDIR|g" "$2" >"$3.new"
   chmod "$1" "$3.new"
   mv -f "$3.new" "$3"
+}
+
+# The program is asked for its page; one that cannot be made is no reason to fail.
+write_manual() {
+  page="$DESTDIR$MANDIR/man1/stackwatch.1"
+  mkdir -p "$(dirname "$page")"
+  "$DESTDIR$PREFIX/bin/python" -c 'from stackwatch.cli.app import main; main()' manual \
+    >"$page.new" 2>/dev/null || true
+  if [ -s "$page.new" ]; then mv -f "$page.new" "$page"; else rm -f "$page.new"; fi
 }
 
 # However it ends: nothing half built stays, and a service that was stopped runs again.
@@ -125,6 +135,7 @@ install() {
   copy 644 "$SOURCE/config.example.toml" "$DESTDIR$CONFDIR/config.example.toml"
   copy 644 "$SOURCE/systemd/drop-in.conf.example" "$DESTDIR$CONFDIR/drop-in.conf.example"
   ln -sfn "$PREFIX/bin/stackwatch" "$DESTDIR$BINDIR/stackwatch"
+  write_manual
 
   if [ -n "$was_active" ]; then
     say "Starting the service again ..."
@@ -154,7 +165,7 @@ uninstall() {
   fi
   rm -f "$DESTDIR$UNITDIR/$UNIT" "$DESTDIR$SYSUSERSDIR/stackwatch.conf" \
     "$DESTDIR$TMPFILESDIR/stackwatch.conf" "$DESTDIR$CONFDIR/config.example.toml" \
-    "$DESTDIR$CONFDIR/drop-in.conf.example"
+    "$DESTDIR$CONFDIR/drop-in.conf.example" "$DESTDIR$MANDIR/man1/stackwatch.1"
   [ "$(readlink "$DESTDIR$BINDIR/stackwatch" 2>/dev/null)" != "$PREFIX/bin/stackwatch" ] ||
     rm -f "$DESTDIR$BINDIR/stackwatch"
   rm -rf "$DESTDIR$PREFIX" "$DESTDIR$PREFIX.new" "$DESTDIR$PREFIX.old"

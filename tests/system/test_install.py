@@ -185,10 +185,13 @@ def check_uninstall(operator: Operator) -> None:
         for place in ("/var/lib/stackwatch", "/etc/stackwatch", f"{UNIT}.d", "webknossos-token"):
             assert place in told
     operator.type("make uninstall")
-    gone = ("/opt/stackwatch", f"/etc/systemd/system/{UNIT}", "/usr/local/bin/stackwatch")
+    gone = (
+        "/opt/stackwatch", f"/etc/systemd/system/{UNIT}", "/usr/local/bin/stackwatch",
+        "/usr/local/share/man/man1/stackwatch.1",
+    )  # fmt: skip
     kept = ("/var/lib/stackwatch/ledger.db", "/etc/stackwatch/config.toml", LOCAL)
 
-    assert [False] * 3 == operator.has(*gone)
+    assert [False] * 4 == operator.has(*gone)
     assert [True] * 3 == operator.has(*kept)
 
 

@@ -18,6 +18,7 @@ from stackwatch.cli import (
     jobs,
     ledger,
     logs,
+    manual,
     notices,
     preview,
     replay,
@@ -80,6 +81,7 @@ replay.register(app)
 selftest.register(app)
 demo.register(app)
 completion.register(app)
+manual.register(app)
 
 
 def _show_version(*, is_asked: bool) -> None:

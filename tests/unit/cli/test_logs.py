@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -211,3 +212,19 @@ def test_the_shell_completes_commands():
 
     assert "-F _stackwatch_completion stackwatch" in told.stdout
     assert ["jobs"] == answered.stdout.split()
+
+
+def test_the_manual_page_is_one():
+    """Every command stands in the page, and the program that shows pages takes it."""
+    page = CliRunner().invoke(app, ["manual"]).stdout
+
+    assert '.SS "stackwatch jobs retry"' in page.splitlines()
+    groff = shutil.which("groff")
+    if groff is None:
+        pytest.skip("no groff")
+    shown = subprocess.run(
+        [groff, "-man", "-Kutf8", "-Tutf8", "-ww"],
+        input=page, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "" == shown.stderr
+    assert "Queue a parked or failed job again." in shown.stdout
