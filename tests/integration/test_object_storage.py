@@ -411,6 +411,30 @@ def test_what_lies_in_a_bucket_is_taken_over(
 
 
 @pytest.mark.system
+def test_a_killed_command_goes_on_in_a_bucket(tmp_path: Path, bucket: Objects):
+    """Kill -9 of a command that several processes work for: the next takes their ranges over."""
+    source = acquire(tmp_path)
+    (tmp_path / "tmp").mkdir()
+    run = Objects(f"{bucket.url}/run")
+    command = [
+        sys.executable, "-m", "stackwatch", "convert", str(source), f"{bucket.url}/run", "--name",
+        "run", "--voxel-size-nm", "11.24,11.24,25", "--executor", "processes", "--processes", "2",
+        "--threads", "2", "--memory-gib", "1",
+    ]  # fmt: skip
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    broken = {**environment, "STACKWATCH_FAILPOINT": "verify.done"}
+    killed = subprocess.run(command, env=broken, capture_output=True, check=False)
+    left = list((tmp_path / "tmp").rglob("ranges/*/*.json"))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert (-signal.SIGKILL, 0) == (killed.returncode, done.returncode), done.stderr
+    assert left
+    assert f"({len(left) // 2} of an earlier attempt)" in done.stderr
+    assert run.read("datasource-properties.json") is not None
+    assert [] == [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
+
+
+@pytest.mark.system
 def test_a_slow_store_holds_up_the_writing(
     tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch
 ):
