@@ -56,7 +56,7 @@ def convert(
     ------
     StackwatchError
         One of `stackwatch.errors`: what happened, what it means and what to do now stand in the
-        message; `hint` and `values` hold the parts. Nothing half-written is left.
+        message; `hint` and `values` hold the parts. Nothing half-written is visible.
     TypeError
         An unknown option.
 
