@@ -1,5 +1,6 @@
 """A service that ends in the middle of a conversion: the next start goes on from its ranges."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -20,6 +21,8 @@ FLAGS = 'executor = "processes"\nprocesses = 2\nthreads = 2\nstop_timeout_s = 20
 def service(tmp_path: Path):
     """Return a bench that converts with two processes; shallow ranges."""
     made = ServiceBench(tmp_path, worker=None, daemon=FLAGS, folder="max_mag = 2")
+    config = made.config.read_text()
+    made.config.write_text(config.replace("memory_gib = 0.5", "memory_gib = 2"))
     yield made
     made.close()
 
@@ -70,3 +73,41 @@ def test_the_next_start_goes_on(service: ServiceBench, number: signal.Signals):
     assert 1 <= len(left) < total
     assert 0 == service.stop()
     check_dataset(service)
+
+
+@pytest.mark.system
+def test_another_worker_goes_on(service: ServiceBench):
+    """A worker that is killed costs the ranges under way: its job's next attempt takes the others.
+
+    It has half the memory and one thread, and still cuts the stack as before.
+    """
+    run_into_the_middle(service)
+    os.kill(int(service.events("job.claimed")[-1]["pid"]), signal.SIGKILL)
+    service.wait_until(lambda: bool(service.events("worker.stopped")))
+    left = receipts(service)
+    service.wait_until(lambda: has_succeeded(service))
+
+    assert left
+    assert [f"{len(left)} of"] == [
+        str(line["range"]).rpartition(" ")[0] for line in service.events("ranges.taken")
+    ]
+    assert 0 == service.stop()
+    check_dataset(service)
+
+
+@pytest.mark.system
+def test_what_nobody_wants_any_more_is_removed(service: ServiceBench):
+    """The acquisition changed while the service was away: its old ranges go, and it is new."""
+    run_into_the_middle(service)
+    service.signal(signal.SIGKILL)
+    service.wait()
+    service.close()
+    slices = sorted((service.drop / "run_041").rglob("*.tif"))
+    slices[0].write_bytes(slices[1].read_bytes())
+    service.start()
+    service.wait_until(lambda: has_succeeded(service))
+    service.wait_until(lambda: not receipts(service))
+
+    assert [] == service.events("ranges.taken")
+    assert 0 == service.stop()
+    check_nothing_is_left(service)
