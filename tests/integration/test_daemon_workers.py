@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,7 @@ def test_without_the_kernels_help_the_end_of_the_socket_stops_a_worker(tmp_path)
             import socket
             from stackwatch.daemon.channel import Channel
             def convert(request, journal, cancelled):
+                request.source.touch()
                 assert cancelled.wait(30)
                 try:
                     journal.record(fact(request))
@@ -311,6 +313,10 @@ def test_without_the_kernels_help_the_end_of_the_socket_stops_a_worker(tmp_path)
     inbox: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
     order = Order(JobId(1), 1, ConvertRequest(tmp_path / "in", tmp_path / "out"), {}, {})
     worker = Worker(order, inbox.put, (sys.executable, str(script)))
+    until_s = time.monotonic() + DEADLINE_S
+    while not order.request.source.exists():
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
 
     worker._child.channel.shut_down()
 

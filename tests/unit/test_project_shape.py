@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ IMPOSED_NAMES: dict[str, str] = {}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
+def parse(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def modules(folder: Path) -> list[Path]:
     """Return every Python file under `folder`, sorted."""
     return sorted(folder.rglob("*.py"))
@@ -42,7 +49,7 @@ def show(path: Path) -> str:
 
 def iter_functions(path: Path) -> Iterator[Function]:
     """Yield every function and method of a file, nested ones too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in parse(path):
         if isinstance(node, Function):
             yield node
 
@@ -123,7 +130,7 @@ def test_classes_have_few_public_methods() -> None:
     """No class offers more than 20 public methods."""
     crowded = []
     for path in modules(SRC):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parse(path):
             if not isinstance(node, ast.ClassDef):
                 continue
             methods = [m for m in node.body if isinstance(m, Function) and m.name[0] != "_"]
@@ -184,7 +191,7 @@ def test_unit_and_property_tests_do_not_sleep() -> None:
     sleeping = []
     for ring in ("unit", "property", "parity"):
         for path in modules(TESTS / ring):
-            calls = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+            calls = (n for n in parse(path) if isinstance(n, ast.Call))
             sleeping += [
                 f"{show(path)}:{call.lineno}"
                 for call in calls

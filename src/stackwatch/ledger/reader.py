@@ -246,11 +246,6 @@ class LedgerReader:
         found = {row["state"]: row["number"] for row in self._rows("job_counts")}
         return {str(state): found.get(state, 0) for state in JobState}
 
-    def was_published(self, content_digest: str) -> tuple[DatasetRecord, ...]:
-        """Return the datasets that were ever published from this content."""
-        rows = self._rows("datasets_with_digest", content_digest=content_digest)
-        return tuple(DatasetRecord.from_row(row) for row in rows)
-
     def list_events(
         self, *, acquisition_id: int | None = None, limit: int | None = None
     ) -> tuple[EventRecord, ...]:
