@@ -197,12 +197,13 @@ def convert_here(_source: Path, _staging: Path) -> dict[str, Any]:
     return {"executor": "local", "processes": None}
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "change",
     [
         change_a_slice,
-        pytest.param(change_an_option, marks=pytest.mark.system),
-        pytest.param(convert_here, marks=pytest.mark.system),
+        change_an_option,
+        convert_here,
     ],
 )
 def test_what_would_be_written_otherwise_is_not_taken_over(

@@ -20,11 +20,11 @@ from stackwatch.model.geometry import Mag, Vec3
 from stackwatch.model.options import Codec
 from stackwatch.model.plan import LayerPlan
 from stackwatch.model.voxels import Category, VoxelType
-from stackwatch.readers.wkw import (
+from stackwatch.readers.wkw import WkwMag
+from stackwatch.readers.wkw_header import (
     DTYPE_CODES,
     BlockType,
     WkwHeader,
-    WkwMag,
     morton_places,
     parse_header,
 )

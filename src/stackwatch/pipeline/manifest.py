@@ -16,7 +16,7 @@ import numpy as np
 from stackwatch.errors import StackwatchError, TargetExistsError, VerificationError
 from stackwatch.model.acquisition import show_path
 from stackwatch.pipeline.request import ConvertRequest
-from stackwatch.readers.wkw import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
+from stackwatch.readers.wkw_header import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
 from stackwatch.stores.objects import FIRST_RETRIES, Objects, objects_of, url_of
 from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE
 from stackwatch.stores.protocol import ShardRecord

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stackwatch.pipeline.stored import place_of_array
-from stackwatch.readers.wkw import (
+from stackwatch.readers.wkw import WkwMag
+from stackwatch.readers.wkw_header import (
     HEADER_BYTES,
     HEADER_FILE,
     BlockType,
-    WkwMag,
     morton_places,
     parse_header,
 )

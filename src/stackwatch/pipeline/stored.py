@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from stackwatch.model.geometry import Vec3, to_zyx
 from stackwatch.model.plan import LayerPlan
 from stackwatch.pipeline.storing import Store
-from stackwatch.readers.wkw import HEADER_FILE, WkwMag
+from stackwatch.readers.wkw import WkwMag
+from stackwatch.readers.wkw_header import HEADER_FILE
 from stackwatch.stores.objects import objects_of
 from stackwatch.stores.protocol import MagGrid
 from stackwatch.stores.shard_reader import ShardReader

@@ -52,22 +52,30 @@ class Staging:
         for earlier in earlier_attempts(self.path):
             try:
                 descriptor = _hold(earlier)
-            except (BlockingIOError, FileNotFoundError):
-                continue  # it is not over, or somebody else takes it over
+            except OSError:
+                continue  # it is not over, or not ours
             try:
-                if not restore_older(earlier):
-                    os.close(descriptor)
-                    continue
-                if earlier != self.path:
-                    if self.path.exists():
-                        self._clear()
-                    earlier.rename(self.path)
-                empty_folder(self.path, but=frozenset({RANGES_FOLDER, STAGED_NAME}))
+                if self._rename_here(earlier):
+                    return descriptor
             except BaseException:
                 os.close(descriptor)
                 raise
-            return descriptor
+            os.close(descriptor)
         return None
+
+    def _rename_here(self, earlier: Path) -> bool:
+        """Rename a staging directory that we hold; False where it has to stay, or is gone."""
+        if not restore_older(earlier):
+            return False
+        if earlier != self.path:
+            if self.path.exists():
+                self._clear()
+            try:
+                earlier.rename(self.path)
+            except OSError:
+                return False
+        empty_folder(self.path, but=frozenset({RANGES_FOLDER, STAGED_NAME}))
+        return True
 
     def _clear(self) -> None:
         if is_held(self.path):
@@ -136,8 +144,14 @@ def remove_abandoned(target: Path) -> None:
     except OSError:
         return
     for path in found:
-        if own_name.fullmatch(path.name) and not path.is_symlink() and not is_held(path):
-            shutil.rmtree(path, ignore_errors=True)  # a command replaces nothing: no older one
+        if not own_name.fullmatch(path.name) or path.is_symlink():
+            continue
+        try:
+            descriptor = _hold(path)
+        except OSError:
+            continue  # somebody works there
+        shutil.rmtree(path, ignore_errors=True)  # a command replaces nothing: no older one
+        os.close(descriptor)
 
 
 def is_held(staging: Path) -> bool:

@@ -19,7 +19,7 @@ from stackwatch.model.geometry import Mag, Vec3
 from stackwatch.model.options import Codec
 from stackwatch.model.plan import LayerPlan
 from stackwatch.model.voxels import Category
-from stackwatch.readers.wkw import HEADER_FILE, BlockType, WkwHeader, cube_path
+from stackwatch.readers.wkw_header import HEADER_FILE, BlockType, WkwHeader, cube_path
 from stackwatch.stores.codecs import Encoded
 from stackwatch.stores.cutting import BlockCutter, cut_chunks, has_voxels
 from stackwatch.stores.protocol import Block, MagGrid, ShardRecord

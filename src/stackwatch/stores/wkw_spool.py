@@ -18,7 +18,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from stackwatch.readers.wkw import BlockType, WkwHeader, morton_places
+from stackwatch.readers.wkw_header import BlockType, WkwHeader, morton_places
 from stackwatch.stores.codecs import Encoded
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.shards import WRITE_BATCH

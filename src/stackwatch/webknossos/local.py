@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from stackwatch.errors import DeliveryRefusedError, StackwatchError
 from stackwatch.model.acquisition import show_path
-from stackwatch.readers.wkw import HEADER_BYTES, HEADER_FILE, parse_header
+from stackwatch.readers.wkw_header import HEADER_BYTES, HEADER_FILE, parse_header
 from stackwatch.stores.properties import PROPERTIES_FILE
 from stackwatch.webknossos.claims import box_of, iter_problems, mag_path
 
