@@ -64,12 +64,12 @@ def digest_circumstances(request: ConvertRequest, acquisition: OpenAcquisition) 
     Of every listed file name, size and dates count, those that are not read too: a change that
     matters must not be missed, and one that does not costs time alone.
     """
-    listed = (*acquisition.look.files.values(), *acquisition.listing.entries)
-    if acquisition.place.is_remote:
-        listed = tuple(replace(entry, ctime_ns=0, inode=0) for entry in listed)
     options = acquisition.options
     told = (options.layout, options.voxel_size, options.store, options.mags)
-    return _digest((__version__, request.source, request.members, sorted(listed), told))
+    listed = {*acquisition.look.files.values(), *acquisition.listing.entries}
+    if acquisition.place.is_remote:
+        listed = {replace(entry, ctime_ns=0, inode=0) for entry in listed}
+    return _digest(__version__, request.source, request.members, told, *sorted(listed))
 
 
 def digest_order(circumstances: str, root: Path, job: StackJob) -> str:
@@ -85,12 +85,15 @@ def digest_order(circumstances: str, root: Path, job: StackJob) -> str:
         With its ranges. How many threads and how much memory they get does not count.
     """
     plan = (job.plan.grids, job.plan.later_mags, job.plan.swaths, job.plan.spool)
-    return _digest((circumstances, root.name, job.stack, job.mags, plan, job.ranges))
+    return _digest(circumstances, root.name, job.stack, job.mags, plan, job.ranges)
 
 
-def _digest(facts: object) -> str:
+def _digest(*facts: object) -> str:
     """Return a digest of values whose `repr` tells all of them."""
-    return str(xxhash.xxh3_128_hexdigest(ascii(facts).encode("ascii")))
+    digest = xxhash.xxh3_128()
+    for fact in facts:
+        digest.update(ascii(fact).encode("ascii") + b"\n")
+    return str(digest.hexdigest())
 
 
 def choose_slots(orders: Path, slots: int) -> int:
