@@ -127,7 +127,9 @@ def convert(
     Reads SOURCE in one pass, writes all mags, verifies them against the source, and only then
     makes TARGET appear. An existing TARGET is never overwritten. Of a file with several images
     each becomes a dataset of its own, TARGET_NAME, unless `--scene` names one. What a sidecar
-    (`stackwatch.toml`) says of SOURCE holds too; options win over it.
+    (`stackwatch.toml`) says of SOURCE holds too; options win over it. With `--executor processes`
+    or `dask` the same command, given again after a kill, a reboot or the end of a wall time, goes
+    on from what was finished; Ctrl+C removes it.
     """
     from stackwatch.model.flags import ConvertFlags
 

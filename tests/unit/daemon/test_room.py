@@ -1,6 +1,8 @@
 """Room at the target, decided without a disk."""
 
 import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from stackwatch.daemon.room import (
     pause_of,
     probe_room,
 )
+from stackwatch.daemon.rooms import Rooms
 from stackwatch.errors import OutOfSpaceError
 from stackwatch.stores.room import plan_reserve
 
@@ -115,3 +118,18 @@ def test_what_is_not_there_is_an_obstacle(tmp_path):
     pause = judge_room(probe_room(tmp_path / "missing"), Need(1), 0)
     assert pause is not None
     assert pause.reason.startswith("waits for its target: ")
+
+
+def test_what_earlier_attempts_have_left_is_not_asked_for_again():
+    """A job of 100 GiB with 90 of them in staging begins on a disk with 50 free."""
+    asked: list[Any] = []
+    errands = SimpleNamespace(ask=lambda *question: asked.append(question))
+    clock = SimpleNamespace(monotonic=lambda: 10.0)
+    folder = SimpleNamespace(name="em", target=Path("/t"), reserve_gib=0.0)
+    job = SimpleNamespace(total_bytes=0, error={"values": {"needed_bytes": 100 * GIB}})
+    rooms: Any = Rooms(errands, clock)  # type: ignore[arg-type]  # what it needs of them
+    rooms.may_begin(folder, job, lambda _device: 0)
+    asked[0][3](room(50))
+
+    assert not rooms.may_begin(folder, job, lambda _device: 0)
+    assert rooms.may_begin(folder, job, lambda _device: 0, 90 * GIB)
