@@ -262,8 +262,10 @@ class LedgerReader:
 
     def count_events(self, *, job_id: int = 0, acquisition_id: int = 0) -> int:
         """Return how long the history of a job, or of an acquisition, is."""
-        of = "job" if job_id else "acquisition"
-        row = self._row(f"event_count_of_{of}", job_id=job_id, acquisition_id=acquisition_id)
+        if job_id:
+            row = self._row("event_count_of_job", job_id=job_id)
+        else:
+            row = self._row("event_count_of_acquisition", acquisition_id=acquisition_id)
         assert row is not None  # a count always has a row
         return int(row["number"])
 
