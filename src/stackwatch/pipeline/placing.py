@@ -82,9 +82,8 @@ def _lasting_folder(address: str) -> Iterator[Path]:
         yield folder
     finally:
         _remove_published(folder)
-        for path in (folder, ours):
-            with suppress(OSError):
-                path.rmdir()  # attempts of others, or to be taken over, are in it
+        with suppress(OSError):
+            folder.rmdir()  # unless attempts of others, or to be taken over, are in it
 
 
 def _remove_published(folder: Path) -> None:
