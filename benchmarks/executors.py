@@ -1,8 +1,8 @@
 """Measure who converts: threads of one process, several processes, workers of a Dask cluster.
 
 `python -m benchmarks.executors` converts one stack in turn with each of them, in pairs within one
-run, and measures for how long a conversion holds Python's interpreter lock: from that follows how
-far threads would scale on a machine with more processors than this one.
+run, and measures for how long a conversion holds Python's interpreter lock (with `perf`, by root):
+from that follows how far threads would scale on a machine with more processors than this one.
 """
 
 import argparse
@@ -14,10 +14,10 @@ import socket
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.bench import ensure_stack
@@ -32,34 +32,21 @@ CASES = {
     "processes, 2": ("--threads", "2", "--executor", "processes", "--processes", "2"),
     "dask, 2 workers": ("--threads", "1", "--executor", "dask"),
 }
+Held = Callable[[list[str]], float]
+PROBES = "stackwatch_lock"
 CORES = (1, 2, 4, 8, 16, 32, 64, 128)
 
-LOCK_SHARE = """
-import json, pathlib, sys, threading, time
+CONVERT = """
+import sys
 from stackwatch.api import convert
-sys.setswitchinterval(1e-5)
-spins, is_over = 0, False
-def spin():
-    global spins
-    while not is_over:
-        spins += 1
-def rate(work):
-    global spins, is_over
-    spins, is_over = 0, False
-    thread = threading.Thread(target=spin); thread.start()
-    began = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - began
-    is_over = True; thread.join()
-    return spins / seconds, seconds
-alone, _ = rate(lambda: time.sleep(2))
-busy, seconds = rate(lambda: convert(
-    sys.argv[1], sys.argv[2], voxel_size_nm=(11.24, 11.24, 25), threads=1, verify="off"))
-manifest = json.loads((pathlib.Path(sys.argv[2]) / "stackwatch.json").read_text())
-chunks = sum(shard["chunks"] for shard in manifest["shards"])
-print(json.dumps({"lock_s": max(0.0, 1 - busy / alone) * seconds, "chunks": chunks}))
+convert(sys.argv[1], sys.argv[2], voxel_size_nm=(11.24, 11.24, 25), threads=1, verify="off")
 """
-"""Beside a conversion a loop in pure Python counts: what it cannot count, the lock was held."""
+HAND_OVER = """
+import time
+for _ in range(20_000):
+    time.sleep(0)
+"""
+"""Holds the lock for next to nothing between two calls: what is seen is the probes' own cost."""
 
 
 @contextlib.contextmanager
@@ -98,24 +85,6 @@ def convert(source: Path, case: str, scheduler: str, work: Path) -> Measurement:
     return taken
 
 
-@dataclass(frozen=True, slots=True)
-class LockShare:
-    """For how long a conversion by one thread held the interpreter's lock, and its chunks."""
-
-    lock_s: float
-    chunks: int
-
-
-def measure_lock(source: Path, work: Path) -> LockShare:
-    """Convert while a loop in pure Python counts: true only with a second processor free."""
-    answer = subprocess.run(
-        [sys.executable, "-c", LOCK_SHARE, str(source), str(work / "locked")],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    shutil.rmtree(work / "locked")
-    return LockShare(**json.loads(answer.stdout.splitlines()[-1]))
-
-
 def print_curve(source: Path, work: Path, runs: int) -> None:
     """Print how far threads and processes would scale, disk and memory apart.
 
@@ -127,12 +96,13 @@ def print_curve(source: Path, work: Path, runs: int) -> None:
     for path in slices[: len(slices) // 2]:
         os.link(path, half / path.name)
     cpu_us, lock_us = [], []
-    for _ in range(runs):
-        cpu_s = [convert(part, "local, 1 thread", "", work).cpu_s for part in (half, source)]
-        less, more = (measure_lock(part, work) for part in (half, source))
-        chunks = more.chunks - less.chunks
-        cpu_us.append((cpu_s[1] - cpu_s[0]) / chunks * 1e6)
-        lock_us.append((more.lock_s - less.lock_s) / chunks * 1e6)
+    with lock_probes() as held:
+        for _ in range(runs):
+            cpu_s = [convert(part, "local, 1 thread", "", work).cpu_s for part in (half, source)]
+            less, more = (count_chunks(part, held, work) for part in (half, source))
+            chunks = more[1] - less[1]
+            cpu_us.append((cpu_s[1] - cpu_s[0]) / chunks * 1e6)
+            lock_us.append((more[0] - less[0]) / chunks * 1e6)
     cpu, lock = statistics.median(cpu_us), statistics.median(lock_us)
     if min(cpu, lock) <= 0:
         print(
@@ -146,6 +116,70 @@ def print_curve(source: Path, work: Path, runs: int) -> None:
     for cores in CORES:
         count = max(1, cores // 8)
         print(f"| {cores} | {min(cores, most):.1f} | {min(cores, most * count):.1f} |")
+
+
+def count_chunks(source: Path, held: Held, work: Path) -> tuple[float, int]:
+    """Return for how many seconds a conversion held the lock, and the chunks of all its mags."""
+    target = work / "locked"
+    seconds = held([sys.executable, "-c", CONVERT, str(source), str(target)])
+    manifest = json.loads((target / "stackwatch.json").read_text())
+    shutil.rmtree(target)
+    return seconds, sum(shard["chunks"] for shard in manifest["shards"])
+
+
+@contextlib.contextmanager
+def lock_probes() -> Iterator[Held]:
+    """Have the kernel note when threads take and leave the lock: with `perf`, as root.
+
+    Yields
+    ------
+    callable
+        Runs a command and returns for how many seconds its threads held the lock, without what
+        the probes themselves took of that.
+    """
+    program = sysconfig.get_config_var("INSTSONAME")
+    library = Path(sysconfig.get_config_var("LIBDIR"), program)
+    binary = library if library.exists() else Path(sys.executable).resolve()
+    add = ("probe", "-q", "-x", str(binary), "--add")
+    perf(*add, f"{PROBES}:taken=PyEval_RestoreThread%return")
+    try:
+        perf(*add, f"{PROBES}:left=PyEval_SaveThread")
+
+        def held(command: list[str]) -> tuple[float, int]:
+            with tempfile.NamedTemporaryFile(prefix="perf-") as file:
+                perf("record", "-q", "-m", "4096", "-o", file.name, "-e", f"{PROBES}:*", *command)
+                lines = perf("script", "-i", file.name, "-F", "tid,time,event", "--ns")
+            return sum_holds(lines.splitlines())
+
+        seconds, times = held([sys.executable, "-c", HAND_OVER])
+        probe_s = seconds / times
+
+        def corrected(command: list[str]) -> float:
+            seconds, times = held(command)
+            return seconds - times * probe_s
+
+        yield corrected
+    finally:
+        perf("probe", "-q", "-d", f"{PROBES}:*")
+
+
+def perf(*arguments: str) -> str:
+    """Run `perf`; return what it prints."""
+    return subprocess.run(["perf", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def sum_holds(lines: Iterable[str]) -> tuple[float, int]:
+    """Return for how long the lock was held, and how often, by all threads."""
+    since: dict[str, float] = {}
+    seconds, times = 0.0, 0
+    for line in lines:
+        thread, clock, event = line.split()[:3]
+        if "taken" in event:
+            since[thread] = float(clock.rstrip(":"))
+        elif thread in since:
+            seconds += float(clock.rstrip(":")) - since.pop(thread)
+            times += 1
+    return seconds, times
 
 
 def main() -> int:
@@ -173,7 +207,10 @@ def main() -> int:
         pairs = zip(taken["dask, 2 workers"], taken["processes, 2"], strict=True)
         ratio = statistics.median(dask.seconds / own.seconds for dask, own in pairs)
         print(f"\ndask against processes: {ratio:.2f} times")
-        print_curve(source, work, choice.runs)
+        if shutil.which("perf") and os.geteuid() == 0:
+            print_curve(source, work, choice.runs)
+        else:
+            print("\nno curve: the time the lock is held is measured with `perf`, by root")
     return 0
 
 
