@@ -25,10 +25,13 @@ from typer.testing import CliRunner
 
 import stackwatch
 from stackwatch.cli.app import app
+from stackwatch.daemon.staging import remove_staging
 from stackwatch.errors import (
+    CancelledError,
     ClusterError,
     DeliveryRefusedError,
     ExitCode,
+    OutOfSpaceError,
     TargetExistsError,
     TargetNotWritableError,
     UsageError,
@@ -44,6 +47,7 @@ from stackwatch.pipeline.verify import verify_dataset
 from stackwatch.settings import FolderSettings, Settings
 from stackwatch.settings.survey_outside import outside_warnings
 from stackwatch.stores.objects import PART_BYTES, Objects, open_objects
+from stackwatch.stores.room import RoomWatch
 from stackwatch.stores.sinks import ObjectSink
 from stackwatch.testing.mags import read_with_zarr
 from stackwatch.testing.synthetic import SyntheticAcquisition, SyntheticLayer
@@ -408,6 +412,84 @@ def test_what_lies_in_a_bucket_is_taken_over(
     assert is_somebody_there == (again.taken == 0)
     assert calm.sizes().keys() == run.sizes().keys()
     assert {key: calm.read(key) for key in keys} == {key: run.read(key) for key in keys}
+
+
+class CutOff(Journal):
+    """Loses its cluster after two ranges, once."""
+
+    is_over = False
+    taken = 0
+
+    def progress(self, progress: Any) -> None:
+        """Be cut off, or remember what was taken over."""
+        self.taken = max(self.taken, progress.ranges_taken)
+        if progress.ranges_done >= 2 and not self.is_over:
+            raise ClusterError("gone")
+
+
+def cut_off_in_a_bucket(tmp_path: Path, bucket: Objects) -> ConvertRequest:
+    """Cut a conversion into a bucket off; return what was asked for."""
+    layer = SyntheticLayer("color", (160, 90, 71), content="em")
+    SyntheticAcquisition((layer,)).write(tmp_path / "source")
+    options = ConvertFlags(
+        voxel_size_nm=EDGES, name="run", threads=2, memory_gib=1, max_mag=2, executor="processes",
+        processes=2,
+    ).options()  # fmt: skip
+    options = replace(options, store=replace(options.store, bucket=bucket.url))
+    request = ConvertRequest(tmp_path / "source", tmp_path / "stub" / "run", options)
+    with pytest.raises(ClusterError):
+        convert_acquisition(request, CutOff())
+    return request
+
+
+@pytest.mark.system
+def test_an_attempt_that_never_begins_loses_nothing_of_a_bucket(
+    tmp_path: Path, bucket: Objects, monkeypatch: pytest.MonkeyPatch
+):
+    """One that finds too little room for its metadata leaves shards and receipts to the next."""
+    request = cut_off_in_a_bucket(tmp_path, bucket)
+    with monkeypatch.context() as patch:
+        patch.setattr(RoomWatch, "ensure", refuse_room)
+        with pytest.raises(OutOfSpaceError):
+            convert_acquisition(request, CutOff())
+    again = CutOff()
+    again.is_over = True
+    convert_acquisition(request, again)
+
+    assert 2 <= again.taken
+    assert Objects(f"{bucket.url}/run").read("datasource-properties.json") is not None
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("who", "is_ours"), [("the next attempt", True), ("the service", True), ("the service", False)]
+)
+def test_what_is_given_up_goes_from_its_bucket_too(
+    tmp_path: Path, bucket: Objects, who: str, is_ours: bool
+):
+    """Who throws finished ranges away removes their shards, but nothing of another run."""
+    request = cut_off_in_a_bucket(tmp_path, bucket)
+    run = Objects(f"{bucket.url}/run")
+    left = run.sizes().keys()
+    if not is_ours:
+        run.put("stackwatch.writing", b"another run")
+    if who == "the service":
+        assert remove_staging(next((tmp_path / "stub" / ".stackwatch").iterdir()))
+    else:
+        cancelled = threading.Event()
+        cancelled.set()
+        with pytest.raises(CancelledError):
+            convert_acquisition(request, Journal(), cancelled)
+
+    assert any("/c/" in key for key in left)
+    assert "stackwatch.writing" in left
+    assert [] == list((tmp_path / "stub").glob(".stackwatch/*"))
+    assert (set() if is_ours else left) == run.sizes().keys()
+
+
+def refuse_room(_watch: RoomWatch) -> None:
+    """Find the disk full."""
+    raise OutOfSpaceError("full", hint="wait")
 
 
 @pytest.mark.system

@@ -19,6 +19,7 @@ from stackwatch.stores.publish import (
     staged_at,
 )
 from stackwatch.stores.staging import is_held
+from stackwatch.stores.visible import discard
 
 MANIFEST_NAME = "stackwatch.json"
 _JOB_STAGING = re.compile(r"(?P<job>[0-9]+)-[0-9]+")
@@ -102,6 +103,7 @@ def remove_staging(path: Path, *, is_wanted: bool = False) -> bool:
         return False  # no folder of ours, or one we may not open
     if is_wanted and holds_receipts(path):
         return False
+    discard(path)
     shutil.rmtree(path, ignore_errors=True)
     _remove_if_empty(path.parent)
     return not path.exists()

@@ -1,7 +1,6 @@
 """One dataset of a conversion in its staging directory: written, described, compared."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from uuid import uuid4
 from numpy.typing import NDArray
 
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import MixedSlicesError, StackwatchError
+from stackwatch.errors import MixedSlicesError
 from stackwatch.model.geometry import BoundingBox, Vec3
 from stackwatch.model.options import ConvertOptions
 from stackwatch.model.plan import DatasetPlan, StackPlan
@@ -47,7 +46,7 @@ from stackwatch.stores.properties import (
 )
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import publish, staged_at, write_errors
-from stackwatch.stores.visible import begin, find_left, hide, is_claimed, reveal
+from stackwatch.stores.visible import begin, find_left, reveal
 
 RANGE_VOXELS = 1 << 24
 """Voxels of the coarsest mag that the shown range is taken from, about: all of them, usually."""
@@ -116,7 +115,6 @@ class DatasetBuild:
         """Shards of an earlier attempt that are part of it."""
         self.is_appearing = False
         """Whether its bucket was told to show it."""
-        self._is_revealed = False
         self.jobs = plan_jobs(
             frame.plan,
             options,
@@ -283,16 +281,7 @@ class DatasetBuild:
         if self.objects is not None:
             self.is_appearing = True
             reveal(self.objects, self.root, self.run_id, on_step)
-            self._is_revealed = True
         publish(self.root, frame.place, replace=bool(frame.replaces_run_id))
-
-    def discard(self) -> None:
-        """Remove from its bucket what will not be published; nothing of another run."""
-        if self.objects is None or not self.root.exists():
-            return  # it was renamed into its place
-        with suppress(StackwatchError):  # the next attempt removes it
-            if self._is_revealed or is_claimed(self.objects, self.run_id):
-                hide(self.objects, self.run_id)
 
     def result(self) -> DatasetResult:
         """Return what was written."""

@@ -42,6 +42,7 @@ from stackwatch.stores.objects import dataset_url
 from stackwatch.stores.publish import sync_tree, write_errors
 from stackwatch.stores.room import RoomWatch
 from stackwatch.stores.staging import Staging, remove_abandoned, staging_by_hand
+from stackwatch.stores.visible import discard
 
 __all__ = ["ConvertRequest", "EarlierDataset", "convert_acquisition", "peak_mib"]
 
@@ -98,7 +99,7 @@ def convert_acquisition(
         goes_on = is_resumed() if is_resumed is not None else bool(request.staging_name)
         is_left = staging.is_resumable and conversion.may_go_on(error, is_resumed=goes_on)
         if not is_left:
-            conversion.discard()
+            discard(staging.path)
         raise
     finally:
         if is_left:
@@ -153,11 +154,6 @@ class _Conversion:
         if isinstance(error, OutOfSpaceError):
             return not self._is_begun  # what lies there was not too much yet
         return is_resumed if isinstance(error, CancelledError) else was_cut_off(error)
-
-    def discard(self) -> None:
-        """Remove from their buckets the shards of what will not be published."""
-        for build in self._builds:
-            build.discard()
 
     def _take_over(self) -> TakenOver:
         """Keep of an earlier attempt what this one would write just so."""

@@ -18,10 +18,10 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.readers.wkw_header import HEADER_BYTES, HEADER_FILE, BlockType, parse_header
 from stackwatch.stores.objects import FIRST_RETRIES, Objects, objects_of, url_of
-from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE
+from stackwatch.stores.properties import MANIFEST_FILE
 from stackwatch.stores.protocol import ShardRecord
 from stackwatch.stores.publish import ensure_absent
-from stackwatch.stores.visible import ensure_free, hide
+from stackwatch.stores.visible import ensure_free, hide, visible_run
 
 READ_BYTES = 8 * 1024 * 1024
 EMPTY = 0xFFFF_FFFF_FFFF_FFFF
@@ -177,13 +177,8 @@ def ensure_invisible(url: str, request: ConvertRequest) -> None:
     if not url:
         return
     objects = Objects(url, retries=FIRST_RETRIES)
-    if request.announced_runs and objects.read(PROPERTIES_FILE) is not None:
-        try:
-            run_id = json.loads(objects.read(MANIFEST_FILE) or b"{}").get("run_id")
-        except (ValueError, AttributeError):
-            run_id = None
-        if run_id in request.announced_runs:
-            hide(objects, run_id)
+    if request.announced_runs and (run_id := visible_run(objects)) in request.announced_runs:
+        hide(objects, run_id)
     ensure_free(objects)
 
 

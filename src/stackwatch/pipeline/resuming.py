@@ -23,6 +23,7 @@ from stackwatch.pipeline.opening import OpenAcquisition
 from stackwatch.pipeline.request import ConvertRequest
 from stackwatch.pipeline.streams import StackJob
 from stackwatch.stores.kept import RANGES_FOLDER, empty_folder, iter_receipts, read_receipt_file
+from stackwatch.stores.objects import OBJECTS_FILE
 from stackwatch.stores.publish import STAGED_NAME
 
 SLOTS_FILE: Final = "slots"
@@ -150,7 +151,8 @@ def sift(
         for order in kept:
             empty_folder(folder / order, but=frozenset(kept[order]))
         empty_folder(folder, but=frozenset({SLOTS_FILE, *kept}))
-    _remove_others(staged, {root / path for root in shards for path in shards[root]})
+    told = {root / OBJECTS_FILE for root in found}
+    _remove_others(staged, told | {root / path for root in shards for path in shards[root]})
     return TakenOver(
         sum(map(len, kept.values())),
         sum(sizes),

@@ -253,5 +253,7 @@ def objects_of(root: Path) -> Objects | None:
 
 def mark_objects(root: Path, url: str, run_id: str = "") -> Objects:
     """Note in a dataset's folder that its shards are in a bucket, and which run puts them there."""
-    write_json(root / OBJECTS_FILE, {"url": url, "run_id": run_id})
+    growing = root / f"{OBJECTS_FILE}.new"
+    write_json(growing, {"url": url, "run_id": run_id})
+    growing.rename(root / OBJECTS_FILE)  # at once over that of an earlier attempt
     return open_objects(url)

@@ -4,13 +4,16 @@ While a dataset is being written an object at its root, the *claim*, names the r
 So what a killed attempt left can be told from what is somebody else's, which is never touched.
 """
 
+import json
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from stackwatch.errors import TargetExistsError
-from stackwatch.stores.objects import OBJECTS_FILE, Objects
+from stackwatch.errors import StackwatchError, TargetExistsError
+from stackwatch.stores.objects import FIRST_RETRIES, OBJECTS_FILE, Objects, told_of
 from stackwatch.stores.properties import MANIFEST_FILE, PROPERTIES_FILE
+from stackwatch.stores.publish import STAGED_NAME
 
 CLAIM: Final = "stackwatch.writing"
 """Holds the run id; there from before the first shard until after the last metadata."""
@@ -121,6 +124,36 @@ def hide(objects: Objects, run_id: str) -> None:
     objects.remove([PROPERTIES_FILE])
     objects.remove(objects.sizes().keys() - {CLAIM})
     objects.remove([CLAIM])
+
+
+def visible_run(objects: Objects) -> str:
+    """Return the run whose dataset is visible at an address; empty if none is, or of nobody."""
+    if objects.read(PROPERTIES_FILE) is None:
+        return ""
+    try:
+        return str(json.loads(objects.read(MANIFEST_FILE) or b"{}").get("run_id", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def discard(staging: Path) -> None:
+    """Remove from their buckets what the datasets in a staging directory have put there.
+
+    Nothing of another run. What does not answer soon is left: the next attempt removes it.
+    """
+    with suppress(OSError):  # nothing is staged
+        for root in sorted((staging / STAGED_NAME).iterdir()):
+            with suppress(StackwatchError):
+                _discard_one(root)
+
+
+def _discard_one(root: Path) -> None:
+    url, run_id = told_of(root)
+    if not run_id:
+        return
+    objects = Objects(url, retries=FIRST_RETRIES)
+    if is_claimed(objects, run_id) or visible_run(objects) == run_id:
+        hide(objects, run_id)
 
 
 def already_there(url: str) -> TargetExistsError:
