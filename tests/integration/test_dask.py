@@ -16,7 +16,7 @@ import pytest
 from stackwatch.engine.stream import StreamControl
 from stackwatch.errors import CancelledError, ClusterError
 from stackwatch.model.flags import ConvertFlags
-from stackwatch.model.options import ConvertOptions
+from stackwatch.model.options import ClusterOptions, ConvertOptions
 from stackwatch.model.result import Progress
 from stackwatch.pipeline.convert import convert_acquisition
 from stackwatch.pipeline.dask_ranges import DaskExecutor
@@ -276,6 +276,26 @@ def test_no_scheduler_is_a_clear_error(tmp_path: Path):
     assert address in caught.value.message
     assert "dask scheduler" in caught.value.hint
     assert [] == list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.system
+def test_a_scheduler_that_never_answers_again_is_given_up(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+):
+    """It takes connections and says nothing of use: after `lost_after_s` that is an error."""
+    distributed = pytest.importorskip("distributed")
+    asked = []
+
+    def refuse(_client: object, **_: object) -> None:
+        asked.append(time.monotonic())
+        raise OSError("lost again")
+
+    executor = DaskExecutor(ClusterOptions(scheduler=cluster.address, lost_after_s=1.5))
+    monkeypatch.setattr(distributed.Client, "get_versions", refuse)
+    with contextlib.closing(executor), pytest.raises(ClusterError, match="lost again"):
+        executor._reconnect(StreamControl(lambda: None), lambda: None)
+
+    assert 2 <= len(asked)
 
 
 @pytest.mark.system

@@ -158,7 +158,7 @@ class DaskExecutor:
         return None
 
     def _connect(self) -> None:
-        """Connect to the scheduler, and make sure that it can do our work."""
+        """Connect to the scheduler, and make sure that it can do our work; else there is none."""
         from distributed import Client
 
         place = self._cluster if self._cluster is not None else self._options.scheduler
@@ -168,6 +168,7 @@ class DaskExecutor:
             told = self._client.scheduler_info()
             self._scheduler_id, self._has_workers = told["id"], bool(told["workers"])
         except (OSError, TimeoutError, ValueError) as error:
+            self._disconnect()
             hint = "Start `dask scheduler`, or set `scheduler` under `[cluster]` to its address."
             raise ClusterError(
                 f"The Dask scheduler at {self._options.scheduler or 'the new cluster'} cannot be "
@@ -176,12 +177,16 @@ class DaskExecutor:
                 scheduler=self._options.scheduler,
             ) from error
 
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception):  # the scheduler is gone
+                client.close(timeout=1)
+
     def _reconnect(self, control: StreamControl, tick: Callable[[], None]) -> None:
         """Wait for a scheduler to come back at its address."""
         until_s = time.monotonic() + self._options.lost_after_s
-        with suppress(Exception):  # it is gone
-            self._client.close(timeout=1)
-        self._client = None
+        self._disconnect()
         while self._client is None:
             control.check()
             tick()

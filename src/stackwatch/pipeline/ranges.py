@@ -219,10 +219,11 @@ def _beating(order: Path, number: int) -> Iterator[StreamControl]:
 
     def beat() -> None:
         while not ended.wait(BEAT_S):
-            if not order.exists():
-                control.cancelled.set()
-            with suppress(OSError), progress_path(order, number).open("ab") as file:
-                file.truncate(done)
+            with suppress(OSError):  # a share that fails for a moment: it is looked at again
+                if not order.exists():
+                    control.cancelled.set()
+                with progress_path(order, number).open("ab") as file:
+                    file.truncate(done)
 
     thread = threading.Thread(target=beat, name=f"range-{number}", daemon=True)
     thread.start()

@@ -26,10 +26,10 @@ def iter_receipts(staging: Path) -> Iterator[Path]:
 
 
 def read_receipt_file(path: Path) -> dict[str, Any] | None:
-    """Return a receipt; None if there is none, or half of one."""
+    """Return a receipt; None if there is none, half of one, or one that cannot be read."""
     try:
         receipt = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return receipt if isinstance(receipt, dict) else None
 

@@ -70,6 +70,7 @@ def test_only_whole_ranges_of_wanted_orders_are_kept(tmp_path: Path):
     write_range(tmp_path, "other", 0, {"9/c/0": 5})
     (tmp_path / "ranges" / "wanted" / "3.json").write_text("{")
     (tmp_path / "ranges" / "wanted" / "4.json").write_text("{}")
+    (tmp_path / "ranges" / "wanted" / "5.json").mkdir()
     (tmp_path / "ranges" / "wanted" / "order").touch()
     (tmp_path / "ranges" / "wanted" / "1-host-7").mkdir()
     (tmp_path / "ranges" / "slots").write_text("2")
