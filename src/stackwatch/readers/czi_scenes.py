@@ -13,13 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stackwatch.errors import IncompleteAcquisitionError
-from stackwatch.model.acquisition import show_path
 from stackwatch.readers.czi_directory import CziDirectory
 from stackwatch.readers.damage import unsupported
-
-MOST_ABSENT: Final = 10
-"""Absent planes for each one that is there beyond which a file is not completed with black."""
+from stackwatch.readers.limits import check_declared_planes
 
 _DIMENSIONS: Final = {
     "H": "phases", "I": "directions of illumination", "V": "views", "R": "rotations", "B": "blocks",
@@ -101,9 +97,7 @@ def arrange_scene(
     spans = [_span(directory.index(axis), declared.get(axis, 1)) for axis in "TCZ"]
     (t0, c0, z0), (size_t, size_c, size_z) = zip(*spans, strict=True)
     tiles = _group(directory, chosen, (t0, c0, z0))
-    planes = size_t * size_c * size_z
-    if planes > (MOST_ABSENT + 1) * len(tiles):
-        raise _hardly_any(name, planes, len(tiles))
+    check_declared_planes(name, size_t * size_c * size_z, len(tiles))
     every = ((t, c, z) for t in range(size_t) for c in range(size_c) for z in range(size_z))
     most = max(len(of_plane) for of_plane in tiles.values())
     left, top = directory.x[chosen].min(), directory.y[chosen].min()
@@ -185,15 +179,3 @@ def _group(
     return {
         (int(t), int(c), int(z)): group for (t, c, z), group in zip(planes, groups, strict=True)
     }
-
-
-def _hardly_any(name: str, planes: int, present: int) -> IncompleteAcquisitionError:
-    hint = "Copy the file again, or save it again from ZEN."
-    return IncompleteAcquisitionError(
-        f"“{show_path(name)}” declares {planes:,} planes, {present:,} are there: it was aborted, "
-        f"or not written completely. {hint}",
-        hint=hint,
-        path=show_path(name),
-        planes_declared=planes,
-        planes_present=present,
-    )

@@ -1,6 +1,6 @@
 """Sizes beyond belief: a header that claims them is damaged or hostile."""
 
-from stackwatch.errors import LimitExceededError
+from stackwatch.errors import IncompleteAcquisitionError, LimitExceededError
 from stackwatch.model.acquisition import show_path
 
 LARGEST_PLANE_BYTES = 2**40
@@ -11,6 +11,29 @@ SMALL_PLANE_BYTES = 2**28
 
 LARGEST_RATIO = 40_000
 """Decoded to stored bytes. Deflate reaches 1,032, zstd about 33,000 on a black image."""
+
+MOST_ABSENT = 10
+"""Absent planes for each one that is there beyond which a file is not completed with black."""
+
+
+def check_declared_planes(name: str, declared: int, present: int) -> None:
+    """Refuse a file that lacks nearly all planes that it declares, before they are listed.
+
+    Raises
+    ------
+    IncompleteAcquisitionError
+        The caller passes it on.
+    """
+    if declared > (MOST_ABSENT + 1) * present:
+        hint = "Copy the file again, or save it again in its program."
+        raise IncompleteAcquisitionError(
+            f"“{show_path(name)}” declares {declared:,} planes, {present:,} are there: it was "
+            f"aborted, or not written completely. {hint}",
+            hint=hint,
+            path=show_path(name),
+            planes_declared=declared,
+            planes_present=present,
+        )
 
 
 def check_declared_size(

@@ -29,7 +29,7 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.image import Channel, ImageInfo, PixelFormat
 from stackwatch.readers.damage import damaged_header, no_such_image, unsupported
 from stackwatch.readers.folder import FolderView, join
-from stackwatch.readers.limits import check_declared_size
+from stackwatch.readers.limits import check_declared_planes, check_declared_size
 from stackwatch.readers.mmstack import NDTIFF, SUMMARY, summary_channels, summary_voxel_size
 from stackwatch.readers.plane_map import MOST_PLANES
 from stackwatch.readers.protocol import RawPlane
@@ -290,8 +290,7 @@ def _places(entries: list[_Entry], anchor: str) -> tuple[dict[Place, _Spot], lis
         raise ValueError(f"its axes count {numbers[0]}")
     least = [min(place[axis] for place in numbers) for axis in range(3)]
     extent = [max(place[axis] for place in numbers) - least[axis] + 1 for axis in range(3)]
-    if extent[0] * extent[1] * extent[2] > MOST_PLANES:
-        raise ValueError(f"{extent} timepoints, channels and slices")
+    check_declared_planes(anchor, extent[0] * extent[1] * extent[2], len(numbers))
     places = {
         (t - least[0], c - least[1], z - least[2]): _Spot(entry.path, entry.offset)
         for (t, c, z), entry in zip(numbers, entries, strict=True)

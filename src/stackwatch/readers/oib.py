@@ -9,7 +9,7 @@ Source: the document's own `OibInfo.txt` and main file; oiffile's description of
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -24,6 +24,8 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import PartialVoxelSize
 from stackwatch.model.image import Channel, ImageInfo
 from stackwatch.readers.damage import damaged_header, unsupported
+from stackwatch.readers.limits import check_declared_planes
+from stackwatch.readers.ole_document import OleDocument
 from stackwatch.readers.protocol import RawPlane, SliceReader
 from stackwatch.readers.scale import length_nm
 from stackwatch.readers.stream import path_of
@@ -37,7 +39,6 @@ DOCUMENT_ERRORS: Final = (
 
 _PLANE_NAME: Final = re.compile(r"s_((?:[A-Z]\d+)*)\.tif", re.IGNORECASE)
 _AXES: Final = "TCZ"
-_CONTENTS: Final = "OibInfo.txt"
 
 Place = tuple[int, int, int]
 
@@ -191,51 +192,10 @@ class OibReader(DocumentReader):
         return self._bytes * number // count, self._bytes * (number + 1) // count
 
 
-class _Document:
-    """The files in an OLE document by the names that `OibInfo.txt` gives them.
-
-    oiffile's own class for this leaves the file open where it fails.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._compound = oiffile.CompoundFile(path)
-        try:
-            stored = {PurePosixPath(found).name: found for found in self._compound.files()}
-            if _CONTENTS not in stored:
-                self._names, self.mainfile = {}, {}
-                return
-            info = self._settings(stored[_CONTENTS])["OibSaveInfo"]
-            self._names = {
-                str(name): stored[stream]
-                for stream, name in info.items()
-                if stream.startswith("Stream")
-            }
-            self.mainfile = self._settings(self._names[info[info["MainFileName"]]])
-        except BaseException:
-            self._compound.close()
-            raise
-
-    def files(self) -> Sequence[str]:
-        """Return the names of all files; none where this is no OIB."""
-        return tuple(self._names)
-
-    def open_file(self, name: str) -> BytesIO:
-        """Return one file."""
-        found: BytesIO = self._compound.open_file(self._names[name])
-        return found
-
-    def close(self) -> None:
-        """Close the document."""
-        self._compound.close()
-
-    def _settings(self, stored: str) -> dict[str, Any]:
-        return dict(oiffile.SettingsFile(self._compound.open_file(stored), stored))
-
-
-def _opened(file: BinaryIO, name: str) -> _Document:
+def _opened(file: BinaryIO, name: str) -> OleDocument:
     try:
         with path_of(file) as path:
-            document = _Document(path)
+            document = OleDocument(path)
     except DOCUMENT_ERRORS as error:
         raise damaged_header(name, f"{type(error).__name__}: {error}") from error
     if not document.files():
@@ -262,7 +222,7 @@ def parse_document(document: Document, name: str, form: str) -> tuple[Planes, Im
 
     Raises
     ------
-    CorruptSliceError, UnsupportedFormatError
+    CorruptSliceError, UnsupportedFormatError, IncompleteAcquisitionError
         The caller passes them on.
     """
     settings = document.mainfile
@@ -280,6 +240,7 @@ def parse_document(document: Document, name: str, form: str) -> tuple[Planes, Im
     names = _plane_names(document, name)
     if not names:
         raise damaged_header(name, "it holds no plane")
+    check_declared_planes(name, size_t * size_c * size_z, len(names))
     beyond = [at for at in names if not (at[0] < size_t and at[1] < size_c and at[2] < size_z)]
     if beyond:
         t, c, z = beyond[0]

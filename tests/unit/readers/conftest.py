@@ -1,5 +1,6 @@
 """Ways to open an image in a test, closed again at its end."""
 
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,17 @@ def open_path() -> Iterator[OpenPath]:
             return reader
 
         yield opened
+
+
+@pytest.fixture
+def with_little_memory() -> Iterator[None]:
+    """Let this process take half a gigabyte of addresses more than it has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 2**29
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def in_halves(folder: Path) -> None:
         (tiles, UnsupportedFormatError, "stitch"),
         (of_two_sizes, MixedSlicesError, "one stack"),
         (twice, CorruptSliceError, "twice"),
-        (far_away, CorruptSliceError, "slices"),
+        (far_away, IncompleteAcquisitionError, "13 are there"),
         (in_halves, CorruptSliceError, "its axes count"),
     ],
 )

@@ -13,7 +13,12 @@ import tifffile
 import zarr
 
 import stackwatch
-from stackwatch.errors import CorruptSliceError, StackwatchError, UnsupportedFormatError
+from stackwatch.errors import (
+    CorruptSliceError,
+    IncompleteAcquisitionError,
+    StackwatchError,
+    UnsupportedFormatError,
+)
 from stackwatch.model.image import Channel
 from stackwatch.readers.probe import open_image
 from stackwatch.readers.protocol import SliceReader
@@ -98,6 +103,12 @@ def test_missing_planes(opened_as):
         reader.read_plane(1, 0, 0, (0, 4))
 
 
+def test_hardly_anything(opened_as):
+    """A declaration of a million million planes is answered before they are listed."""
+    with pytest.raises(IncompleteAcquisitionError, match="1 are there"):
+        opened_as(Document(["s_C001T001.tif"], {"T": 10**6, "Z": 10**6}))
+
+
 @pytest.mark.parametrize(
     ("names", "sizes", "what"),
     [
@@ -150,6 +161,23 @@ def test_empty_document():
 
     with pytest.raises(CorruptSliceError):
         open_image(io.BytesIO(head.ljust(2048, b"\0")), "a.oib")
+
+
+@pytest.mark.parametrize("directory", [1, 2])
+def test_chain_that_leads_into_itself(directory, with_little_memory):
+    """A table that names a sector as its own follower is damage, and takes no memory to find."""
+    head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + struct.pack(
+        "<16s6H10I", b"", 0x3E, 3, 0xFFFE, 9, 6, 0, 0, 0, 1, directory, 0, 4096, 1, 0, 0, 0
+    )
+    table = struct.pack("<128I", 0xFFFFFFFD, 0xFFFFFFFE, 2, *([0xFFFFFFFF] * 125))
+    root = "Root Entry".encode("utf-16-le").ljust(64, b"\0") + struct.pack(
+        "<HBB3I", 22, 5, 1, *[2**32 - 1] * 3
+    )
+    root = root.ljust(116, b"\0") + struct.pack("<IQ", 2, 64)  # its own sectors begin at 2
+    data = head.ljust(512, b"\0") + table + root.ljust(512, b"\0") * 2
+
+    with pytest.raises(CorruptSliceError, match="more than the 2,048 bytes"):
+        open_image(io.BytesIO(data), "a.oib")
 
 
 @pytest.mark.samples
