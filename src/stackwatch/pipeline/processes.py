@@ -116,18 +116,19 @@ class _Slot:
             self._bury()
         hint = 'Look at the machine\'s memory; lower `processes`, or use `executor = "local"`.'
         return WorkerKilledError(
-            f"The process that converts a range of slices was ended {TRIES} times. {hint}",
+            f"The process that converts a range of slices was ended {TRIES} times, or could not be "
+            f"started. {hint}",
             hint=hint,
         )
 
     def _ask(self, asked: bytes) -> bytes:
-        """Return the answer of the process; nothing, if it is gone."""
-        process = self._running()
-        if process is None:
-            return b""
-        assert process.stdin is not None
-        assert process.stdout is not None
+        """Return the answer of the process; nothing, if it is gone or cannot be started."""
         try:
+            process = self._running()
+            if process is None:
+                return b""
+            assert process.stdin is not None
+            assert process.stdout is not None
             process.stdin.write(asked)
             process.stdin.flush()
             return process.stdout.readline()
