@@ -57,7 +57,7 @@ def check_dataset(service: ServiceBench) -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_next_start_goes_on(service: ServiceBench, number: signal.Signals):
-    """Killed, or stopped as for an update: finished ranges are not converted again."""
+    """C28: killed, or stopped as for an update: finished ranges are not converted again."""
     run_into_the_middle(service)
     service.signal(number)
     service.wait()

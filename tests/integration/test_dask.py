@@ -157,7 +157,7 @@ def test_a_cluster_writes_the_same_bytes(tmp_path: Path, cluster: Cluster):
 
 @pytest.mark.system
 def test_a_killed_worker_costs_nothing(tmp_path: Path, cluster: Cluster):
-    """Its range is done again by the other; the dataset is whole, once."""
+    """C29: its range is done again by the other; the dataset is whole, once."""
     cluster.add_worker()
     cluster.add_worker()
     source = acquire(tmp_path, 600)
@@ -175,7 +175,7 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, cluster: Cluster):
 
 @pytest.mark.system
 def test_a_lost_scheduler_costs_nothing(tmp_path: Path, cluster: Cluster):
-    """Scheduler and workers die; others come at the same address and do what has no receipt."""
+    """C29: scheduler and workers die; others at the same address do what has no receipt."""
     cluster.add_worker()
     source = acquire(tmp_path, 600)
     local = convert(
@@ -242,7 +242,7 @@ def test_a_killed_conversion_goes_on(tmp_path: Path, cluster: Cluster):
 
 @pytest.mark.system
 def test_a_worker_that_hangs_and_comes_back_harms_nobody(tmp_path: Path, cluster: Cluster):
-    """A worker is stopped for a while in the middle of a range: the dataset is the same."""
+    """C29: a worker is stopped for a while in the middle of a range: the dataset is the same."""
     cluster.add_worker()
     cluster.add_worker()
     source = acquire(tmp_path, 600)

@@ -202,7 +202,7 @@ def test_an_existing_dataset_is_not_touched(tmp_path: Path, bucket: Objects):
 
 
 def test_what_somebody_else_keeps_is_not_touched(tmp_path: Path, bucket: Objects):
-    """Below the address lie objects of others, even whole datasets: it is refused, all stay."""
+    """C30: below the address lie objects of others, even datasets: it is refused, all stay."""
     source = acquire(tmp_path, 5)
     keys = ["em/run_1/datasource-properties.json", "em/run_1/color/1/c/0/0/0/0", "raw.tif"]
     for key in keys:
@@ -229,7 +229,7 @@ def test_a_check_of_the_settings_writes_to_the_bucket(tmp_path: Path, bucket: Ob
 
 @pytest.mark.system
 def test_of_two_that_write_to_one_address_the_later_wins(tmp_path: Path, bucket: Objects):
-    """Who finds the claim of another in the end gives up, and removes nothing of the other's."""
+    """C30: who finds another's claim in the end gives up, and removes nothing of the other's."""
     source = acquire(tmp_path, 20)
     run = Objects(f"{bucket.url}/run")
 
@@ -332,7 +332,7 @@ def test_a_shard_that_is_given_up_leaves_no_parts(bucket: Objects):
 
 @pytest.mark.system
 def test_a_killed_conversion_is_invisible_and_cleared_up(tmp_path: Path, bucket: Objects):
-    """After kill -9 there is no dataset; the next attempt removes the shards and writes its own."""
+    """C31: after kill -9 there is no dataset; the next attempt removes the shards, writes its own."""
     source = acquire(tmp_path)
     run = Objects(f"{bucket.url}/run")
     command = [
@@ -375,7 +375,7 @@ def test_processes_write_to_a_bucket_too(tmp_path: Path, bucket: Objects):
 def test_what_lies_in_a_bucket_is_taken_over(
     tmp_path: Path, bucket: Objects, is_somebody_there: bool
 ):
-    """Shards with receipts stay in the bucket, others go; not if another run wrote there since."""
+    """C30: shards with receipts stay in the bucket, others go; not if another run wrote there."""
     source = acquire(tmp_path, 160)
     run = Objects(f"{bucket.url}/run")
     options = ConvertFlags(
@@ -467,7 +467,7 @@ def test_an_attempt_that_never_begins_loses_nothing_of_a_bucket(
 def test_what_is_given_up_goes_from_its_bucket_too(
     tmp_path: Path, bucket: Objects, who: str, is_ours: bool
 ):
-    """Who throws finished ranges away removes their shards, but nothing of another run."""
+    """C31: who throws finished ranges away removes their shards, but nothing of another run."""
     request = cut_off_in_a_bucket(tmp_path, bucket)
     run = Objects(f"{bucket.url}/run")
     left = run.sizes().keys()
@@ -702,7 +702,7 @@ def run_once(config: Path, **environment: str) -> subprocess.CompletedProcess[st
 def test_a_killed_service_publishes_into_a_bucket_once(
     tmp_path: Path, bucket: Objects, failpoint: str
 ):
-    """Killed before or after the dataset became visible: it is there once, whole, on record."""
+    """C31: killed before or after the dataset became visible: it is there once, whole, on record."""
     (tmp_path / "drop").mkdir()
     acquire(tmp_path).rename(tmp_path / "drop" / "run_041")
     config = tmp_path / "config.toml"

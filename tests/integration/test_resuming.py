@@ -164,7 +164,7 @@ def test_what_was_finished_is_not_done_again(tmp_path: Path, carried_out: list[i
 @pytest.mark.system
 @pytest.mark.parametrize("name", MOMENTS)
 def test_a_killed_conversion_goes_on(tmp_path: Path, carried_out: list[int], name: str):
-    """Kill -9 at any moment: what has a receipt is not done again, and there is one dataset."""
+    """C28: kill -9 at any moment: what has a receipt is not done again; there is one dataset."""
     moment, least = MOMENTS[name]
     source, target = acquire(tmp_path), tmp_path / "out" / "run"
     calm = {"max_mag": 16, "executor": "local", "processes": None}
@@ -209,7 +209,7 @@ def convert_here(_source: Path, _staging: Path) -> dict[str, Any]:
 def test_what_would_be_written_otherwise_is_not_taken_over(
     tmp_path: Path, change: Callable[[Path, Path], dict[str, Any]]
 ):
-    """Another source, another option: all is done anew, and nothing of the old is left."""
+    """C28: another source, another option: all is done anew, and nothing of the old is left."""
     source, target = acquire(tmp_path), tmp_path / "out" / "run"
     with pytest.raises(ClusterError):
         convert(source, target, Listener(2, lose_the_cluster))
