@@ -26,7 +26,7 @@ from stackwatch.readers.volume import ArrayLayout, PlainBytes, VolumeReader
 
 _ERRORS: Final = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError,
-    OverflowError, OSError, SyntaxError,
+    ArithmeticError, OSError, SyntaxError,
 )  # fmt: skip
 """What liffile and the XML parser raise on damaged bytes."""
 

@@ -8,6 +8,7 @@ Source: Zeiss' description of the LSM 5/7 file format, as tifffile documents it;
 """
 
 import math
+import struct
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
@@ -30,7 +31,15 @@ from stackwatch.readers.scale import length_nm
 
 LSM_TAG: Final = 34412
 
-_ERRORS: Final = (ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, OSError)
+_ERRORS: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    ArithmeticError,
+    OSError,
+)
 _DTYPES: Final = frozenset({"uint8", "uint16", "float32"})
 
 _Decode = Callable[..., tuple[NDArray[Any] | None, tuple[int, ...], tuple[int, ...]]]

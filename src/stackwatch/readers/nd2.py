@@ -28,7 +28,7 @@ from stackwatch.readers.stream import ReadingStream
 
 _ERRORS: Final = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError,
-    OverflowError, OSError, EOFError, MemoryError, RecursionError, SyntaxError, struct.error,
+    ArithmeticError, OSError, EOFError, MemoryError, RecursionError, SyntaxError, struct.error,
     zlib.error,
 )  # fmt: skip
 """What the library raises on damaged bytes."""

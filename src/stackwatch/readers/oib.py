@@ -32,7 +32,7 @@ from stackwatch.readers.stream import path_of
 from stackwatch.readers.tiff import open_tiff
 
 DOCUMENT_ERRORS: Final = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, OverflowError,
+    ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError,
     OSError, MemoryError, struct.error,
 )  # fmt: skip
 """What oiffile raises on damaged bytes."""

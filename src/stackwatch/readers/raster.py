@@ -42,7 +42,7 @@ _PIXELS_OF_PNG16 = {
 """By the colour type of the PNG header."""
 
 RASTER_ERRORS = (OSError, ValueError, SyntaxError, RuntimeError, TypeError, IndexError, KeyError,
-                 AttributeError, EOFError, OverflowError, struct.error)  # fmt: skip
+                 AttributeError, EOFError, ArithmeticError, struct.error)  # fmt: skip
 """What Pillow and imagecodecs raise on damaged bytes; Pillow's parsers raise SyntaxError."""
 
 

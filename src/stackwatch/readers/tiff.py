@@ -41,7 +41,7 @@ _LATER_TAGS = {
     65420: "Hamamatsu NDPI", 50706: "camera raw (DNG)",
 }  # fmt: skip
 DECODER_ERRORS = (
-    ValueError, TypeError, KeyError, IndexError, RuntimeError, OverflowError, OSError,
+    ValueError, TypeError, KeyError, IndexError, RuntimeError, ArithmeticError, OSError,
     ImportError, NotImplementedError, struct.error,
 )  # fmt: skip
 """What decoders raise on damaged bytes; each codec has its own class below one of these."""

@@ -1,6 +1,7 @@
 """LSM: channels in one page, thumbnails between, positions, times; judged by tifffile."""
 
 import logging
+import struct
 import zipfile
 from collections.abc import Callable
 
@@ -150,3 +151,13 @@ def test_converted(is_zipped, tmp_path):
     for channel, layer in enumerate(("Ch1-T1", "ChS", "T_PMT")):
         found = np.asarray(zarr.open_array(tmp_path / "dataset" / layer / "1", mode="r"))
         np.testing.assert_array_equal(volume[0, :, channel], found[0].T)
+
+
+def test_strips_without_rows(tmp_path, open_path):
+    """Compressed strips of no rows are damage."""
+    path = write_lsm(tmp_path / "a.lsm", coordinates((1, 2, 3, 17, 23)), is_lzw=True)
+    entry = struct.pack("<HHI", 278, 4, 1)  # RowsPerStrip, one number
+    path.write_bytes(path.read_bytes().replace(entry + bytes([17]), entry + bytes([0])))
+
+    with pytest.raises(CorruptSliceError, match="zero"):
+        open_path(path)
