@@ -332,7 +332,7 @@ def test_a_shard_that_is_given_up_leaves_no_parts(bucket: Objects):
 
 @pytest.mark.system
 def test_a_killed_conversion_is_invisible_and_cleared_up(tmp_path: Path, bucket: Objects):
-    """C31: after kill -9 there is no dataset; the next attempt removes the shards, writes its own."""
+    """C31: after kill -9 there is no dataset; the next attempt removes shards, writes its own."""
     source = acquire(tmp_path)
     run = Objects(f"{bucket.url}/run")
     command = [
@@ -702,7 +702,7 @@ def run_once(config: Path, **environment: str) -> subprocess.CompletedProcess[st
 def test_a_killed_service_publishes_into_a_bucket_once(
     tmp_path: Path, bucket: Objects, failpoint: str
 ):
-    """C31: killed before or after the dataset became visible: it is there once, whole, on record."""
+    """C31: killed before or after the dataset became visible: it is there once, on record."""
     (tmp_path / "drop").mkdir()
     acquire(tmp_path).rename(tmp_path / "drop" / "run_041")
     config = tmp_path / "config.toml"
