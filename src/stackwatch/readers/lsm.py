@@ -32,14 +32,9 @@ from stackwatch.readers.scale import length_nm
 LSM_TAG: Final = 34412
 
 _ERRORS: Final = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    RuntimeError,
-    ArithmeticError,
-    OSError,
-)
+    ValueError, TypeError, KeyError, IndexError, RuntimeError, ArithmeticError, OSError,
+    struct.error,
+)  # fmt: skip
 _DTYPES: Final = frozenset({"uint8", "uint16", "float32"})
 
 _Decode = Callable[..., tuple[NDArray[Any] | None, tuple[int, ...], tuple[int, ...]]]
