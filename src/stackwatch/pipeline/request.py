@@ -43,7 +43,7 @@ class ConvertRequest:
         Names of loose files directly in `source` that form the acquisition; empty for all of it.
     staging_name : str
         Name of the staging directory under `<target's parent>/.stackwatch/`; for a job
-        `<job>-<attempt>`. Empty: made up from the dataset's name and the process id, and the
+        `<job>-<attempt>`. Empty: made up from the dataset's name and the time, and the
         folders above the target are created. A job creates none: a share that is not mounted must
         not be filled beneath its mount point.
     earlier : tuple of EarlierDataset

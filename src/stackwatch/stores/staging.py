@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 from stackwatch.errors import TargetExistsError, WriteError
@@ -132,8 +133,12 @@ def _hold(staging: Path) -> int:
 
 
 def staging_by_hand(target: Path) -> str:
-    """Return the name of the staging directory of a conversion that no daemon knows of."""
-    return f"convert-{target.name}-{os.getpid()}"
+    """Return the name of the staging directory of a conversion that no daemon knows of.
+
+    Another one each time. A process id would not do: in a container it is always the same, and
+    workers of a cluster that are left of a killed attempt would find the next one's directory.
+    """
+    return f"convert-{target.name}-{time.time_ns() // 1_000_000}"
 
 
 def remove_abandoned(target: Path) -> None:

@@ -1,6 +1,7 @@
 """Staging directories: held, cleared, taken over."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,14 @@ def test_what_a_killed_conversion_by_hand_left_is_removed(tmp_path: Path) -> Non
     kept = {path.name for path in folder.iterdir()}
     staging.remove()
     assert {staging.path.name, "12-1", "convert-123-1", "convert-12-x"} == kept
+
+
+def test_an_attempt_by_hand_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """Of the same process too: workers of a killed one must not find the directory of the next."""
+    first = staging_by_hand(tmp_path / "12")
+    time.sleep(0.005)
+
+    assert first != staging_by_hand(tmp_path / "12")
 
 
 def test_removing_leaves_the_staging_of_others(tmp_path: Path) -> None:
