@@ -192,7 +192,7 @@ def _read_index(view: FolderView, anchor: str) -> list[_Entry]:
     folder = anchor.rpartition("/")[0]
     try:
         entries = list(_iter_entries(view.read(anchor) or b"", anchor, folder))
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, RecursionError) as error:
         raise damaged_header(anchor, f"an entry of the index cannot be read ({error})") from error
     if not entries:
         raise _unfinished(anchor, "its index is empty")
@@ -327,7 +327,7 @@ def _json_at(view: FolderView, path: str, offset: int, count: int) -> Mapping[st
     size = view.entries[path].size
     try:
         found = json.loads(view.read_part(path, offset, min(count, size)) or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -158,7 +158,7 @@ def read_json(view: FolderView, path: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         found = error
     if isinstance(found, dict):
         return found

@@ -103,6 +103,12 @@ def cut_index(folder: Path) -> None:
     index.write_bytes(index.read_bytes()[:-9])
 
 
+def nested_index(folder: Path) -> None:
+    """Nest the axes of the first plane deeper than any parser follows."""
+    index = write_ndtiff(folder, PLANES)
+    index.write_bytes(struct.pack("<I", 99_999) + b"[" * 99_999)
+
+
 def cut_file(folder: Path) -> None:
     """Cut the last file."""
     write_ndtiff(folder, PLANES)
@@ -143,6 +149,7 @@ def in_halves(folder: Path) -> None:
         (not_closed, IncompleteAcquisitionError, "not closed"),
         (with_a_stray, AmbiguousLayoutError, "figure.tif"),
         (cut_index, CorruptSliceError, "an entry of the index"),
+        (nested_index, CorruptSliceError, "recursion"),
         (cut_file, CorruptSliceError, "behind its end"),
         (tiles, UnsupportedFormatError, "stitch"),
         (of_two_sizes, MixedSlicesError, "one stack"),

@@ -178,7 +178,7 @@ def test_missing_chunks_are_the_fill_value(tmp_path):
     np.testing.assert_array_equal(data, mag_1(tmp_path / "dataset", "em"))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "metadata", "no array"])
+@pytest.mark.parametrize("damage", ["truncated", "metadata", "nested", "no array"])
 def test_damaged_zarr(damage, tmp_path):
     """Whatever is cut or missing is an error, and nothing is published."""
     source = tmp_path / "run.zarr"
@@ -188,6 +188,8 @@ def test_damaged_zarr(damage, tmp_path):
         chunk.write_bytes(chunk.read_bytes()[:-20])
     elif damage == "metadata":
         (source / "zarr.json").write_text('{"zarr_format": 3, "node_ty')
+    elif damage == "nested":
+        (source / "zarr.json").write_text("[" * 99_999)
     else:
         shutil.rmtree(source / "0")
 
