@@ -42,3 +42,29 @@ def test_processes_that_cannot_be_started_are_an_error(tmp_path: Path):
             tmp_path / "order", [0], lambda *_: None, control, lambda: None
         )
     patience.cancel()
+
+
+def test_a_process_that_dies_between_two_ranges_is_replaced(tmp_path: Path):
+    """What it was not told any more is told to the next one; its conversion gets its receipt."""
+    is_first = tmp_path / "is_first"
+    is_first.touch()
+    script = f'rm "{is_first}" 2> /dev/null && exec cat; while read line; do echo "$RECEIPT"; done'
+    command = ("sh", "-c", f'RECEIPT=\'{{"receipt": {{"bytes": 7}}}}\'; {script}')
+    executor = ProcessExecutor(1, command)
+    process = executor._slots[0]._running()
+    assert process is not None
+    while is_first.exists():
+        threading.Event().wait(0.01)
+    process.kill()
+    process.wait()
+    control = StreamControl(lambda: None, threading.Event())
+    patience = threading.Timer(10, control.cancelled.set)
+    patience.start()
+    told: list[tuple[int, object]] = []
+    executor.carry_out(
+        tmp_path / "order", [3], lambda *done: told.append(done), control, lambda: None
+    )
+    executor.close()
+    patience.cancel()
+
+    assert [(3, {"bytes": 7})] == told
