@@ -112,7 +112,9 @@ def read_directory(source: PositionalFile) -> tuple[CziDirectory, bytes]:
     if not directory_at or is_pending:
         raise _unfinished(source.name)
     data = _segment(source, directory_at, b"ZISRAWDIRECTORY")
-    (count,) = struct.unpack_from("<i", data)
+    count = int.from_bytes(data[:4], "little", signed=True)
+    if len(data) < _ENTRIES_AT or count < 0:
+        raise damaged_header(source.name, f"a directory of {count:,} tiles in {len(data):,} bytes")
     directory = _parse_entries(data, count, source)
     return directory, _read_xml(source, metadata_at) if metadata_at else b""
 

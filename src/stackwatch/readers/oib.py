@@ -33,7 +33,7 @@ from stackwatch.readers.tiff import open_tiff
 
 DOCUMENT_ERRORS: Final = (
     ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError,
-    OSError, MemoryError, struct.error,
+    OSError, struct.error,
 )  # fmt: skip
 """What oiffile raises on damaged bytes."""
 

@@ -95,6 +95,18 @@ def test_tiles_with_too_few_bytes(size, tmp_path):
         read(bytes(data))
 
 
+@pytest.mark.parametrize(("at", "value"), [(32, -1), (16, 3)], ids=["count", "length"])
+def test_directory_that_cannot_be(at, value, tmp_path):
+    """A directory of less than no tiles, or too short for their number, is damage."""
+    data = bytearray(write_czi(tmp_path / "a.czi", [CziTile(PICTURE)]).read_bytes())
+    place = data.index(b"ZISRAWDIRECTORY")
+    struct.pack_into("<i", data, place + at, value)
+    struct.pack_into("<i", data, place + 24, 0 if at == 16 else 128)  # bytes used: else allocated
+
+    with pytest.raises(CorruptSliceError, match="a directory of"):
+        read(bytes(data))
+
+
 @pytest.mark.parametrize("name", [b"ZISRAWSUBBLOCK", b"ZISRAWDIRECTORY", b"ZISRAWMETADATA"])
 def test_lost_segments(name, tmp_path):
     """A segment that is not where the file says is damage."""
