@@ -1,6 +1,7 @@
 """Staging directories: held, cleared, taken over."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -61,12 +62,15 @@ def test_what_a_killed_conversion_by_hand_left_is_removed(tmp_path: Path) -> Non
     assert {staging.path.name, "12-1", "convert-123-1", "convert-12-x"} == kept
 
 
-def test_an_attempt_by_hand_has_a_name_of_its_own(tmp_path: Path) -> None:
+def test_an_attempt_by_hand_has_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the same process too: workers of a killed one must not find the directory of the next."""
-    first = staging_by_hand(tmp_path / "12")
-    time.sleep(0.005)
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    monkeypatch.setattr(time, "time_ns", iter((1_000_000, 2_000_000)).__next__)
+    names = [staging_by_hand(tmp_path / "12") for _ in range(2)]
 
-    assert first != staging_by_hand(tmp_path / "12")
+    assert 2 == len(set(names))
 
 
 def test_removing_leaves_the_staging_of_others(tmp_path: Path) -> None:
