@@ -5,12 +5,14 @@ receipt, and what they have not is done again by others. So does a scheduler: th
 receipt are handed to the next one at the same address.
 """
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from stackwatch.engine.executor import RangeDone
 from stackwatch.engine.stream import StreamControl
@@ -163,6 +165,7 @@ class DaskExecutor:
 
         place = self._cluster if self._cluster is not None else self._options.scheduler
         try:
+            _knock(self._options.scheduler)
             self._client = Client(place, timeout=CONNECT_S, set_as_default=False)
             self._client.get_versions(check=True)
             told = self._client.scheduler_info()
@@ -205,6 +208,13 @@ _LOSSES = {
     "CancelledError",
     "FutureCancelledError",
 }
+
+
+def _knock(address: str) -> None:
+    """Make sure that somebody listens: a client that finds nobody leaves a thread behind."""
+    parts = urlsplit(address)
+    if parts.scheme in ("tcp", "tls") and parts.hostname and parts.port:
+        socket.create_connection((parts.hostname, parts.port), CONNECT_S).close()
 
 
 def _finished(futures: dict[int, Any]) -> list[int]:

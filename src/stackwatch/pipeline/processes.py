@@ -12,7 +12,7 @@ from typing import Any
 
 from stackwatch.engine.executor import RangeDone
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import StackwatchError, WorkerKilledError
+from stackwatch.errors import StackwatchError, UnexpectedError, WorkerKilledError
 
 COMMAND = (sys.executable, "-m", "stackwatch.pipeline.range_main")
 TRIES = 3
@@ -102,7 +102,11 @@ class _Slot:
                 number = waiting.get_nowait()
             except queue.Empty:
                 return
-            answers.put((number, self._carry_out(order, number)))
+            try:
+                answer = self._carry_out(order, number)
+            except Exception as error:  # noqa: BLE001 - who waits for an answer must get one
+                answer = UnexpectedError(f"{type(error).__name__}: {error}")
+            answers.put((number, answer))
 
     def _carry_out(self, order: str, number: int) -> dict[str, Any] | StackwatchError:
         asked = json.dumps({"order": order, "number": number}).encode("ascii") + b"\n"

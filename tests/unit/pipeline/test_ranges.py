@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stackwatch.engine.stream import StreamControl
-from stackwatch.errors import WorkerKilledError
+from stackwatch.errors import StackwatchError, UnexpectedError, WorkerKilledError
 from stackwatch.pipeline import ranges
 from stackwatch.pipeline.processes import ProcessExecutor
 
@@ -32,13 +32,20 @@ def test_a_share_that_fails_for_a_moment_does_not_end_the_looking(
         assert control.cancelled.wait(10)
 
 
-def test_processes_that_cannot_be_started_are_an_error(tmp_path: Path):
-    """A machine short of processes ends the conversion with words; it does not wait for ever."""
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [(("no such program",), WorkerKilledError), (("sh", "-c", "echo ?; cat"), UnexpectedError)],
+    ids=["cannot be started", "answers nonsense"],
+)
+def test_a_process_of_no_use_is_an_error(
+    command: tuple[str, ...], error: type[StackwatchError], tmp_path: Path
+):
+    """The conversion ends with words; it does not wait for ever."""
     control = StreamControl(lambda: None, threading.Event())
     patience = threading.Timer(10, control.cancelled.set)
     patience.start()
-    with pytest.raises(WorkerKilledError):
-        ProcessExecutor(1, (str(tmp_path / "nothing"),)).carry_out(
+    with pytest.raises(error):
+        ProcessExecutor(1, command).carry_out(
             tmp_path / "order", [0], lambda *_: None, control, lambda: None
         )
     patience.cancel()
