@@ -257,5 +257,4 @@ def test_renamed_while_it_is_converted(tmp_path):
         daemon.wait_until(lambda: daemon.events("job.succeeded") != [])
 
         assert 1 == len(daemon.events("dataset.published"))
-        assert [] == daemon.events("job.parked")
-        assert [] == daemon.events("acquisition.vanished")
+        assert [] == daemon.events("job.parked")  # a look in between may find it vanished: no harm
