@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from stackwatch.model.acquisition import show_path
 from stackwatch.model.geometry import PartialVoxelSize, Vec3
 from stackwatch.model.options import (
     EVERY_SCENE,
+    SCHEDULER_ADDRESS,
     ClusterOptions,
     Codec,
     ConvertOptions,
@@ -221,6 +223,17 @@ class ConvertFlags:
             raise UsageError(
                 f"`executor = dask` needs the address of a scheduler. {hint}", hint=hint
             )
+        if self.scheduler and not re.fullmatch(SCHEDULER_ADDRESS, self.scheduler):
+            raise _wrong("scheduler", self.scheduler, "an address such as tcp://HOST:8786")
+        for name, value, executor in (
+            ("processes", self.processes, "processes"),
+            ("scheduler", self.scheduler, "dask"),
+        ):
+            if value and self.executor != executor:
+                hint = f"Set `executor` to {executor}, or leave `{name}` out."
+                raise UsageError(
+                    f"`{name}` says nothing where the executor is not {executor}. {hint}", hint=hint
+                )
         return ResourceOptions(
             threads=self.threads,
             memory_gib=self.memory_gib,

@@ -165,6 +165,9 @@ ExecutorName = Literal["local", "processes", "dask"]
 """Who does the work of a conversion: threads of its own process, several processes, a cluster."""
 
 
+SCHEDULER_ADDRESS: Final = r"(tcp|tls|ucx|ws|wss)://\S+:\d+"
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
     """Where the workers of a cluster are, and what each of them has.
@@ -176,7 +179,7 @@ class ClusterOptions:
     kind : "" | "slurm"
         Who starts workers.
     workers : int
-        How many workers are started, or used at the same time.
+        How many workers are started; of a scheduler that has more, all are used.
     threads : int
         Of each worker.
     memory_gib : float

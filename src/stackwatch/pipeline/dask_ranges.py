@@ -59,13 +59,14 @@ class DaskExecutor:
         self._scheduler_id = ""
         self._asked_s = time.monotonic()
         self._has_workers = False
+        self._threads = 0
         self._has_news = threading.Event()
         try:
             self._connect()
         except BaseException:
             self.close()  # jobs that Slurm was asked for must not outlive us
             raise
-        self.slots = max(1, options.workers)
+        self.slots = max(options.workers, self._threads)
 
     def carry_out(
         self,
@@ -170,6 +171,7 @@ class DaskExecutor:
             self._client.get_versions(check=True)
             told = self._client.scheduler_info()
             self._scheduler_id, self._has_workers = told["id"], bool(told["workers"])
+            self._threads = sum(self._client.nthreads().values())
         except (OSError, TimeoutError, ValueError) as error:
             self._disconnect()
             hint = "Start `dask scheduler`, or set `scheduler` under `[cluster]` to its address."

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stackwatch.model.delivery import PathRule, ServerOptions
-from stackwatch.model.options import ClusterOptions
+from stackwatch.model.options import SCHEDULER_ADDRESS, ClusterOptions
 from stackwatch.settings.values import (
     AbsolutePath,
     Count,
@@ -23,7 +23,7 @@ Subject = Literal["parked", "share-down", "disk-low", "delivered"]
 class ClusterSettings(Section):
     """`[cluster]`: the workers that convert where `executor` is `dask`."""
 
-    scheduler: str = ""
+    scheduler: Annotated[str, Field(pattern=f"^({SCHEDULER_ADDRESS})?$")] = ""
     kind: Literal["", "slurm"] = ""
     workers: Annotated[Count, Field(ge=1, le=10_000)] = 2
     threads: Annotated[Count, Field(ge=1, le=1024)] = 1

@@ -138,3 +138,19 @@ def test_a_dataset_never_lies_in_its_source(source: str, target: str):
     """A dataset inside its acquisition would become part of it."""
     with pytest.raises(UsageError, match="inside each other"):
         place_request(source, target)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"executor": "dask"}, "needs the address"),
+        ({"executor": "dask", "scheduler": "head:8786"}, "tcp://HOST:8786"),
+        ({"executor": "dask", "scheduler": "tcp://h:1", "processes": 2}, "`processes`"),
+        ({"processes": 2}, "Set `executor` to processes"),
+        ({"scheduler": "tcp://head:8786"}, "Set `executor` to dask"),
+    ],
+)
+def test_what_the_executor_does_not_heed_is_told(said: dict[str, Any], words: str):
+    """Nobody waits for hours for processes that were never started."""
+    with pytest.raises(UsageError, match=words):
+        ConvertFlags(**said).options()
