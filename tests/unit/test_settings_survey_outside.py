@@ -61,3 +61,13 @@ def test_a_bucket_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pyte
         told = find_warnings(settings(tmp_path, bucket="s3://lab-data/em"))
 
     assert 1 == len([line for line in told if line.startswith("target “s3://lab-data/em”: ")])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("scheduler", "head:8786", "tcp://HOST:8786"), ("wall_time", "4h", "HOURS:MINUTES:SECONDS")],
+)
+def test_what_a_cluster_cannot_mean_is_refused(name: str, value: str, words: str):
+    """The sentence shows how it is written."""
+    with pytest.raises(ValueError, match=words):
+        ClusterSettings(**{name: value})  # type: ignore[arg-type]

@@ -5,14 +5,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from stackwatch.model.delivery import PathRule, ServerOptions
-from stackwatch.model.options import SCHEDULER_ADDRESS, ClusterOptions
+from stackwatch.model.options import ClusterOptions
 from stackwatch.settings.values import (
     AbsolutePath,
     Count,
     ListenAddress,
     Number,
+    SchedulerAddress,
     Section,
     Url,
+    WallTime,
     refuse,
 )
 
@@ -23,13 +25,13 @@ Subject = Literal["parked", "share-down", "disk-low", "delivered"]
 class ClusterSettings(Section):
     """`[cluster]`: the workers that convert where `executor` is `dask`."""
 
-    scheduler: Annotated[str, Field(pattern=f"^({SCHEDULER_ADDRESS})?$")] = ""
+    scheduler: SchedulerAddress = ""
     kind: Literal["", "slurm"] = ""
     workers: Annotated[Count, Field(ge=1, le=10_000)] = 2
     threads: Annotated[Count, Field(ge=1, le=1024)] = 1
     memory_gib: Annotated[Number, Field(gt=0)] = 4.0
     partition: str = ""
-    wall_time: Annotated[str, Field(pattern=r"^(\d+-)?\d+:\d\d:\d\d$")] = "04:00:00"
+    wall_time: WallTime = "04:00:00"
     lost_after_s: Annotated[Number, Field(gt=0)] = 600.0
 
     def options(self) -> ClusterOptions:

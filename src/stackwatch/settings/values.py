@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from stackwatch.model.options import SCHEDULER_ADDRESS
 from stackwatch.model.voxels import COLOR_DTYPES, SEGMENTATION_DTYPES
 from stackwatch.stores.objects import address_mistake
 
@@ -136,6 +137,18 @@ def _address(value: str) -> str:
     return value
 
 
+def _scheduler(value: str) -> str:
+    if value and not re.fullmatch(SCHEDULER_ADDRESS, value):
+        raise refuse("must be an address such as tcp://HOST:8786, or empty")
+    return value
+
+
+def _wall_time(value: str) -> str:
+    if not re.fullmatch(r"(\d+-)?\d+:\d\d:\d\d", value):
+        raise refuse("must be [DAYS-]HOURS:MINUTES:SECONDS, as Slurm writes it")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_no_boolean), Field(allow_inf_nan=False)]
 Count = Annotated[int, BeforeValidator(_no_boolean)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -148,6 +161,8 @@ LayoutName = Annotated[str, AfterValidator(_layout_name)]
 Url = Annotated[str, AfterValidator(_url)]
 Bucket = Annotated[str, AfterValidator(_bucket)]
 RemoteFolder = Annotated[str, AfterValidator(_remote_folder)]
+SchedulerAddress = Annotated[str, AfterValidator(_scheduler)]
+WallTime = Annotated[str, AfterValidator(_wall_time)]
 ListenAddress = Annotated[str, AfterValidator(_address)]
 ValueRange = Annotated[tuple[Number, Number], BeforeValidator(_rising), AfterValidator(_is_rising)]
 Edges = Annotated[tuple[PowerOfTwo, PowerOfTwo, PowerOfTwo], BeforeValidator(_box)]
