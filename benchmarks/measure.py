@@ -5,6 +5,7 @@ memory that processes share counts once. Sampling walks page tables, so it is pa
 most a twentieth of one core, whatever the size of the process.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,11 +54,14 @@ def list_tree(pid: int) -> list[int]:
     """Return `pid` and all its living descendants."""
     found = [pid]
     for parent in found:
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                found.extend(int(child) for child in task.read_text().split())
-            except OSError:
-                continue  # ended meanwhile
+        try:
+            tasks = list(Path(f"/proc/{parent}/task").iterdir())
+        except OSError:
+            continue  # ended meanwhile
+        for task in tasks:
+            with contextlib.suppress(OSError):  # a thread may end on its own
+                children = (task / "children").read_text()
+                found.extend(map(int, children.split()))
     return found
 
 
